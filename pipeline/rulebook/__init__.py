@@ -1,0 +1,1 @@
+"""What users write, read strictly and compiled: Prometheus rule files, Sigma rules, policies, services, grants."""
