@@ -1,0 +1,236 @@
+"""`SeriesStore`: all series of one detector, found by matchers.
+
+Guarantees:
+- appends never raise because of what they contain; each gets a reason (`Appended`);
+- a late sample no older than `allowed_lateness_ms` before its series' newest is inserted in order, an older one is refused;
+- the same time again replaces the value (the last one wins);
+- `select` is ordered by labels, whatever the order of arrival, so float sums do not depend on it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, NamedTuple
+
+from pipeline.model.labels import Labels
+from pipeline.series.matchers import Selector
+from pipeline.series.ring import Series
+from pipeline.series.view import NO_FLOOR, AnchoredView
+
+_MAX_STANDING: Final = 20_000
+
+
+class Appended(Enum):
+    """What became of one sample."""
+
+    STORED = "stored"
+    LATE = "late_inserted"
+    REPLACED = "replaced"
+    TOO_LATE = "too_late"
+    SERIES_LIMIT = "series_limit"
+    METRIC_LIMIT = "series_per_metric_limit"
+    LABEL_COUNT = "label_count_limit"
+    LABEL_LENGTH = "label_length_limit"
+
+    @property
+    def refused(self) -> bool:
+        """Whether the sample was not stored."""
+        return self in _REFUSED
+
+
+_REFUSED: Final = frozenset({Appended.TOO_LATE, Appended.SERIES_LIMIT, Appended.METRIC_LIMIT, Appended.LABEL_COUNT, Appended.LABEL_LENGTH})
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesLimits:
+    """What one feed may cost. Lengths are characters; they hold for names and for values of labels."""
+
+    series: int = 1_000_000
+    series_per_metric: int = 200_000
+    labels: int = 64
+    label_name_length: int = 256
+    label_value_length: int = 4096
+
+
+class EvictReport(NamedTuple):
+    """How much an eviction forgot; `series` are those that have no sample left and are gone."""
+
+    samples: int
+    series: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendReport:
+    """Outcome of a batch: counts, and the row numbers that were refused, with the reason."""
+
+    stored: int
+    late: int = 0
+    replaced: int = 0
+    refused: list[tuple[int, Appended]] = field(default_factory=list)
+
+
+def _key(series: Series) -> tuple[tuple[str, str], ...]:
+    return series.labels.pairs
+
+
+class SeriesStore:
+    """In-memory series. Single-threaded; lists from `select` live on and are valid only until the next append or eviction."""
+
+    floor_ms: Final = NO_FLOOR
+
+    def __init__(self, *, allowed_lateness_ms: int = 0, limits: SeriesLimits | None = None) -> None:
+        self.allowed_lateness_ms = allowed_lateness_ms
+        self.limits = limits or SeriesLimits()
+        self._by_labels: dict[Labels, Series] = {}
+        self._by_name: dict[str, list[Series]] = {}
+        # Standing look-ups, kept up to date when a series comes or goes: selecting costs one dictionary access.
+        self._standing: dict[Selector, list[Series]] = {}
+        self._standing_by_name: dict[str | None, list[tuple[Selector, list[Series]]]] = {}
+
+    def append(self, labels: Labels, at_ms: int, value: float) -> Appended:
+        """Store one sample; the result says what became of it."""
+        series = self._by_labels.get(labels)
+        if series is None:
+            made = self._create(labels, at_ms)
+            if isinstance(made, Appended):
+                return made
+            made.append(at_ms, value)
+            return Appended.STORED
+        newest = series.times[-1]
+        if at_ms > newest:
+            series.append(at_ms, value)
+            return Appended.STORED
+        if at_ms < newest - self.allowed_lateness_ms:
+            return Appended.TOO_LATE
+        if series.put(at_ms, value):
+            return Appended.REPLACED
+        return Appended.LATE
+
+    def extend(self, labels: Sequence[Labels], at_ms: Sequence[int], values: Sequence[float]) -> ExtendReport:
+        """Store a columnar batch, row by row in order."""
+        stored = late = replaced = 0
+        refused: list[tuple[int, Appended]] = []
+        find = self._by_labels.get
+        for row, (key, at, value) in enumerate(zip(labels, at_ms, values, strict=True)):
+            series = find(key)
+            if series is not None and at > series.times[-1]:
+                series.append(at, value)
+                stored += 1
+                continue
+            result = self.append(key, at, value)
+            if result is Appended.STORED:
+                stored += 1
+            elif result is Appended.LATE:
+                late += 1
+            elif result is Appended.REPLACED:
+                replaced += 1
+            else:
+                refused.append((row, result))
+        return ExtendReport(stored, late, replaced, refused)
+
+    def evict(self, before_ms: int, *, by_metric: Mapping[str, int] | None = None) -> EvictReport:
+        """Forget samples older than `before_ms` (for a metric in `by_metric`: older than its own bound) and series left empty."""
+        bounds = by_metric or {}
+        samples = 0
+        empty: list[Series] = []
+        for name, members in self._by_name.items():
+            bound = bounds.get(name, before_ms)
+            for series in members:
+                samples += series.drop_before(bound)
+                if not series.times:
+                    empty.append(series)
+        for series in empty:
+            self._remove(series)
+        return EvictReport(samples, len(empty))
+
+    def select(self, selector: Selector) -> Sequence[Series]:
+        """All series that `selector` accepts, ordered by labels."""
+        found = self._standing.get(selector)
+        if found is None:
+            found = [series for series in self._candidates(selector) if selector.accepts(series.labels)]
+            if selector.metric_name is None:
+                found.sort(key=_key)
+            if len(self._standing) < _MAX_STANDING:
+                self._standing[selector] = found
+                self._standing_by_name.setdefault(selector.metric_name, []).append((selector, found))
+        return found
+
+    def after(self, anchor_ms: int) -> AnchoredView:
+        """A view that shows only samples with a time above `anchor_ms`."""
+        return AnchoredView(self, anchor_ms)
+
+    def get(self, labels: Labels) -> Series | None:
+        """The series with exactly these labels."""
+        return self._by_labels.get(labels)
+
+    def forget_selections(self) -> None:
+        """Drop all standing look-ups (after a rule reload); the next `select` of each builds it anew."""
+        self._standing.clear()
+        self._standing_by_name.clear()
+
+    @property
+    def metric_names(self) -> Iterable[str]:
+        """Names of the metrics that have a series now."""
+        return self._by_name.keys()
+
+    @property
+    def newest_at_ms(self) -> int | None:
+        """The newest sample's time over all series; None for an empty store. Costs a pass over the series."""
+        return max((series.times[-1] for series in self._by_labels.values()), default=None)
+
+    def __len__(self) -> int:
+        return len(self._by_labels)
+
+    def __iter__(self) -> Iterator[Series]:
+        return iter(self._by_labels.values())
+
+    def _candidates(self, selector: Selector) -> Iterable[Series]:
+        if selector.metric_name is not None:
+            return self._by_name.get(selector.metric_name, ())
+        return self._by_labels.values()
+
+    def _create(self, labels: Labels, at_ms: int) -> Series | Appended:
+        name = labels.metric_name
+        refusal = self._refusal(labels, name)
+        if refusal is not None:
+            return refusal
+        series = Series(labels, at_ms)
+        self._by_labels[labels] = series
+        insort(self._by_name.setdefault(name, []), series, key=_key)
+        for bucket in {name, None}:
+            for selector, found in self._standing_by_name.get(bucket, ()):
+                if selector.accepts(labels):
+                    insort(found, series, key=_key)
+        return series
+
+    def _refusal(self, labels: Labels, name: str) -> Appended | None:
+        limits = self.limits
+        if len(labels) > limits.labels:
+            return Appended.LABEL_COUNT
+        if any(len(key) > limits.label_name_length or len(value) > limits.label_value_length for key, value in labels.pairs):
+            return Appended.LABEL_LENGTH
+        if len(self._by_labels) >= limits.series:
+            return Appended.SERIES_LIMIT
+        if len(self._by_name.get(name, ())) >= limits.series_per_metric:
+            return Appended.METRIC_LIMIT
+        return None
+
+    def _remove(self, series: Series) -> None:
+        name = series.labels.metric_name
+        del self._by_labels[series.labels]
+        members = self._by_name[name]
+        _take_out(members, series)
+        if not members:
+            del self._by_name[name]
+        for bucket in {name, None}:
+            for _, found in self._standing_by_name.get(bucket, ()):
+                _take_out(found, series)
+
+
+def _take_out(members: list[Series], series: Series) -> None:
+    index = bisect_left(members, _key(series), key=_key)
+    if index < len(members) and members[index] is series:
+        del members[index]
