@@ -1,0 +1,1 @@
+"""Modules that read and change one kind of outside system each. They import `pipeline.ports` and `pipeline.model`, never each other."""
