@@ -1,0 +1,134 @@
+"""The detect stage: bytes of any configured input in, facts and records out, through one detector.
+
+Guarantee: a message is one atomic batch; what cannot be decoded, and samples that the detector refuses, end as dead letters and move nothing.
+The state is the detector's snapshot (alert and watch states), stored with every step that said something; windows are rewound from the inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pipeline.model import wire
+from pipeline.model.records import AlertFact, Finding, LogDocument, Measurement, Watch, stable_id
+from pipeline.model.signals import SignalBatch
+from pipeline.ports import bus
+from pipeline.ports.bus import BusRecord, OutRecord
+from pipeline.ports.execution import FaultPoint
+from pipeline.ports.stage import StepResult
+from pipeline.rulebook.book import RuleBook
+from pipeline.runtime.machines import DetectorLike
+from pipeline.runtime.stages import dead_letter
+
+DETECTOR = "detector"
+Decode = Callable[[bytes], SignalBatch]
+
+
+class Input(NamedTuple):
+    """How one topic is read. `store_logs`: its log records also go to the record store."""
+
+    decode: Decode
+    store_logs: bool = False
+
+
+class DetectStage:
+    """One detector over the configured inputs and the watches of remediation."""
+
+    name = "detect"
+
+    def __init__(self, detector: DetectorLike, inputs: Mapping[str, Input], *, decode_error: type[Exception], fault: FaultPoint) -> None:
+        self._detector, self._inputs, self._decode_error, self._fault = detector, inputs, decode_error, fault
+        self.inputs = (*inputs, bus.WATCHES)
+        self._now_ms = 0
+
+    @property
+    def lookback_ms(self) -> int:
+        """How far back the windows reach."""
+        return self._detector.lookback_ms
+
+    def load(self, states: Mapping[str, bytes]) -> None:
+        """Restore alert and watch states."""
+        if DETECTOR in states:
+            self._detector.restore(states[DETECTOR])
+
+    def rewind(self, records: Sequence[BusRecord]) -> None:
+        """Fill the windows from before the committed offset; says nothing, not even of what it cannot read (that was said then)."""
+        for record in records:
+            source = self._inputs.get(record.topic)
+            batch = self._batch(record, source, record.appended_at_ms, []) if source else None
+            if batch is not None:
+                self._detector.rewind([batch], record.appended_at_ms)
+
+    def reload(self, rules: RuleBook) -> None:
+        """Swap the rules; alerts of unchanged rules stay."""
+        self._detector.reload(rules, self._now_ms)
+
+    def handle(self, records: Sequence[BusRecord], now_ms: int) -> StepResult:
+        """Signals and watches, in order."""
+        self._now_ms = now_ms
+        outputs: list[OutRecord] = []
+        decoded = [(record, self._read(record, now_ms, outputs)) for record in records]
+        self._fault("after_decode")
+        changed = False
+        for record, what in decoded:
+            if isinstance(what, Watch):
+                self._said(self._detector.watch(what, now_ms), record, now_ms, outputs)
+                changed = True
+            elif what is not None:
+                changed |= self._said(self._detector.feed(what, now_ms), record, now_ms, outputs)
+        return self._result(outputs, changed=changed)
+
+    def tick(self, now_ms: int) -> StepResult:
+        """Grid evaluations, `for` timers, settling."""
+        self._now_ms = now_ms
+        outputs: list[OutRecord] = []
+        changed = self._said(self._detector.advance(now_ms), None, now_ms, outputs)
+        return self._result(outputs, changed=changed)
+
+    def due_at_ms(self) -> int | None:
+        """The detector's next timer."""
+        return self._detector.due_at_ms()
+
+    def _read(self, record: BusRecord, now_ms: int, outputs: list[OutRecord]) -> SignalBatch | Watch | None:
+        source = self._inputs.get(record.topic)
+        if source is not None:
+            return self._batch(record, source, now_ms, outputs)
+        try:
+            return wire.decode_as(Watch, record.value)
+        except wire.WireError as error:
+            outputs.append(dead_letter(record, str(error), now_ms))
+            return None
+
+    def _batch(self, record: BusRecord, source: Input, now_ms: int, outputs: list[OutRecord]) -> SignalBatch | None:
+        try:
+            batch = source.decode(record.value)
+        except self._decode_error as error:
+            outputs.append(dead_letter(record, str(error), now_ms))
+            return None
+        if source.store_logs:
+            for index, log in enumerate(batch.logs):
+                document = LogDocument(
+                    id=stable_id(record.topic, record.partition, record.offset, index), at_ms=log.at_ms, message=log.message, fields=dict(log.fields)
+                )
+                outputs.append(OutRecord(bus.RECORDS, document.id, wire.encode(document)))
+        return batch
+
+    def _said(self, detections: Sequence[Any], record: BusRecord | None, now_ms: int, outputs: list[OutRecord]) -> bool:
+        said = False
+        for detection in detections:
+            if isinstance(detection, AlertFact):
+                outputs.append(OutRecord(bus.FACTS, detection.group, wire.encode(detection)))
+                outputs.append(OutRecord(bus.RECORDS, detection.group, wire.encode(detection.alert)))
+            elif isinstance(detection, Measurement):
+                outputs.append(OutRecord(bus.FACTS, detection.group, wire.encode(detection)))
+            elif isinstance(detection, Finding):
+                outputs.append(OutRecord(bus.RECORDS, detection.id, wire.encode(detection)))
+            else:
+                if record is not None:
+                    outputs.append(dead_letter(record, str(detection.reason), now_ms))
+                continue
+            said = True
+        return said
+
+    def _result(self, outputs: list[OutRecord], *, changed: bool) -> StepResult:
+        return StepResult(outputs, {DETECTOR: self._detector.snapshot()} if changed else {})

@@ -1,0 +1,213 @@
+"""The embedded runtime: every role in one process over one SQLite file.
+
+Each part runs as a task of its own and is started again with a growing pause when it fails; none takes another down. `stop` ends the inputs first,
+then lets the executor finish what it has begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from pipeline.model import wire
+from pipeline.model.records import Action
+from pipeline.ports import bus as topics
+from pipeline.ports.bus import BusRecord
+from pipeline.ports.clock import Clock
+from pipeline.ports.execution import FaultPoint
+from pipeline.ports.notifier import Notifier
+from pipeline.ports.record import RecordStore
+from pipeline.runtime import recording
+from pipeline.runtime.host import StageHost
+from pipeline.runtime.sqlite_bus import SqliteBus
+from pipeline.runtime.sqlite_log import checkpoint
+from pipeline.runtime.stages import dead_letter
+from pipeline.runtime.topics import NOTICES, OWN
+
+LOG: Final = logging.getLogger(__name__)
+_BATCH: Final = 500
+_UPKEEP_S: Final = 2.0
+_MAX_PAUSE_S: Final = 10.0
+_TRIM_ROUNDS: Final = 100
+HOUR_MS: Final = 3_600_000
+
+
+class ExecutorLike(Protocol):
+    """`pipeline.execute.Executor`."""
+
+    async def accept(self, action: Action) -> None:
+        """Take an action over; returns when it is durable."""
+        ...
+
+    async def resume(self) -> None:
+        """Settle what a former life left unfinished."""
+        ...
+
+    async def drain(self) -> None:
+        """Finish what has begun."""
+        ...
+
+
+async def supervised(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run a part again and again until cancelled; a part that fails waits longer each time."""
+    pause_s = 0.1
+    while True:
+        try:
+            await run()
+        except Exception:  # one part's failure must not end the others; it is logged and tried again
+            LOG.exception("part_failed", extra={"part": name, "pause_s": pause_s})
+        else:
+            return
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 2, _MAX_PAUSE_S)
+
+
+class Consumer:
+    """Reads topics in order and hands batches to `take`; the position moves when `take` returns. At least once."""
+
+    def __init__(
+        self, bus: SqliteBus, name: str, inputs: Sequence[str], take: Callable[[list[BusRecord]], Awaitable[None]], batch: int = _BATCH
+    ) -> None:
+        self._bus, self.name, self.inputs, self._take, self._batch = bus, name, tuple(inputs), take, batch
+
+    async def run(self) -> None:
+        """Consume until cancelled."""
+        position = self._bus.log.position(self.name)
+        with self._bus.subscription(self.inputs) as changed:
+            while True:
+                changed.clear()
+                records = self._bus.log.fetch(self.inputs, position, self._batch)
+                if not records:
+                    await changed.wait()
+                    continue
+                await self._take(records)
+                position = records[-1].offset
+                self._bus.log.commit(position=(self.name, position))
+
+
+class Embedded:
+    """Holds the parts, runs them, keeps the file small."""
+
+    def __init__(
+        self,
+        bus: SqliteBus,
+        clock: Clock,
+        *,
+        fault: FaultPoint,
+        inputs: Sequence[str] = (),
+        keep_inputs_ms: int = HOUR_MS,
+        keep_own_ms: int = 6 * HOUR_MS,
+    ) -> None:
+        self.bus, self._clock, self._fault = bus, clock, fault
+        self._inputs, self._keep_inputs_ms, self._keep_own_ms = tuple(inputs), keep_inputs_ms, keep_own_ms
+        self._parts: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        self._consumers: dict[str, tuple[str, ...]] = {}
+        self._executor: ExecutorLike | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # --- what runs -------------------------------------------------------------------------------------------------------------------
+
+    def add_part(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Anything that runs until cancelled."""
+        self._parts.append((name, run))
+
+    def add_stage(self, host: StageHost) -> None:
+        """A stage."""
+        self._consumers[host.name] = tuple(host.stage.inputs)
+        self.add_part(host.name, host.run)
+
+    def add_executor(self, executor: ExecutorLike) -> None:
+        """The executor: actions in; it publishes outcomes through its intent log."""
+        self._executor = executor
+
+        async def take(records: list[BusRecord]) -> None:
+            for record in records:
+                await self._accept(executor, record)
+
+        consumer = self._consumer("execute", [topics.ACTIONS], take)
+
+        async def run() -> None:
+            await executor.resume()
+            await consumer.run()
+
+        self.add_part("execute", run)
+
+    def add_recorder(self, store: RecordStore, to_document: recording.ToDocument) -> None:
+        """The recorder: records into the store."""
+
+        async def take(records: list[BusRecord]) -> None:
+            self._fault("before_record")
+            letters = await recording.store(records, store, to_document, self._clock.now_ms())
+            self._fault("after_record")
+            if letters:
+                await self.bus.publish(letters)
+
+        self.add_part("record", self._consumer("record", [topics.RECORDS], take).run)
+
+    def add_notifier(self, receivers: Mapping[str, Notifier]) -> None:
+        """The notifier: notices to people."""
+
+        async def take(records: list[BusRecord]) -> None:
+            for record in records:
+                letter = await recording.deliver(record, receivers, self._clock)
+                if letter is not None:
+                    await self.bus.publish([letter])
+
+        self.add_part("notify", self._consumer("notify", [NOTICES], take, batch=1).run)
+
+    def _consumer(self, name: str, inputs: Sequence[str], take: Callable[[list[BusRecord]], Awaitable[None]], batch: int = _BATCH) -> Consumer:
+        self._consumers[name] = tuple(inputs)
+        return Consumer(self.bus, name, inputs, take, batch)
+
+    async def _accept(self, executor: ExecutorLike, record: BusRecord) -> None:
+        try:
+            action = wire.decode_as(Action, record.value)
+        except wire.WireError as error:
+            await self.bus.publish([dead_letter(record, str(error), self._clock.now_ms())])
+            return
+        await executor.accept(action)
+
+    # --- life ------------------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start every part."""
+        self.add_part("upkeep", self._upkeep)
+        self._tasks = [asyncio.create_task(supervised(name, run), name=name) for name, run in self._parts]
+
+    async def stop(self, *, within_s: float = 8.0) -> None:
+        """End all parts between two steps, then wait for the executor; the bus stays open."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._executor is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._executor.drain()
+
+    def lag(self) -> dict[str, int]:
+        """Records not yet dealt with, per consumer."""
+        log = self.bus.log
+        return {name: log.backlog(inputs, log.position(name)) for name, inputs in self._consumers.items()}
+
+    async def _upkeep(self) -> None:
+        while True:
+            await asyncio.sleep(_UPKEEP_S)
+            await asyncio.to_thread(checkpoint, self.bus.log.path)
+            await self._trim()
+
+    async def _trim(self) -> None:
+        now_ms = self._clock.now_ms()
+        for topic in (*self._inputs, *OWN):
+            keep_ms = self._keep_inputs_ms if topic in self._inputs else self._keep_own_ms
+            for _ in range(_TRIM_ROUNDS):
+                if not self.bus.log.trim(topic, before_ms=now_ms - keep_ms, up_to=self._read_by_all(topic)):
+                    break
+                await asyncio.sleep(0)  # a step of the stages in between: deleting must not hold up an action
+        self.bus.log.trim_intents(before_ms=now_ms - self._keep_own_ms)
+
+    def _read_by_all(self, topic: str) -> int:
+        readers = [name for name, inputs in self._consumers.items() if topic in inputs]
+        return min((self.bus.log.position(name) for name in readers), default=self.bus.log.end())
