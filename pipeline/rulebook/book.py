@@ -29,6 +29,7 @@ class AlertRule:
     evaluation: str = "both"  # both | grid
     settle_ms: int = 200
     where: str = ""  # file:line
+    resolve_expr: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,57 @@
+"""Policy files: the models of `spec` over the nodes of a file, and the placeholders in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from pipeline.rulebook.expressions import bad_placeholder
+from pipeline.rulebook.problems import Problem, SourceText
+from pipeline.rulebook.shape import shaped
+from pipeline.rulebook.spec import PolicyFile
+from pipeline.rulebook.yaml_source import Mapping, Node, Scalar, Sequence
+from pipeline.rulebook.yaml_values import inside
+
+POLICY_KEYS: Final = tuple(PolicyFile.model_fields)
+_HINT: Final = 'write {{ name }} with the name of a label of the alert, for example "{{ service }}"'
+
+
+def read_policies(source: SourceText, root: Mapping) -> tuple[PolicyFile | None, list[Problem]]:
+    """The policy part of a file."""
+    part = Mapping({name: entry for name, entry in root.entries.items() if name in POLICY_KEYS and not _empty(entry[1])}, root.at, root.size)
+    spec, problems = shaped(PolicyFile, part, source)
+    for key in ("policies", "failovers"):
+        problems.extend(placeholder_problems(source, part.get(key)))
+    return spec, problems
+
+
+def placeholder_problems(source: SourceText, node: Node | None) -> list[Problem]:
+    """Every text below a node whose `{{` and `}}` do not form placeholders."""
+    found = []
+    for scalar in scalars(node):
+        bad = bad_placeholder(scalar.text) if "{{" in scalar.text or "}}" in scalar.text else None
+        if bad is not None:
+            offset, message = bad
+            line = scalar.text.count("\n", 0, offset) + 1
+            column = offset - (scalar.text.rfind("\n", 0, offset) + 1) + 1
+            found.append(source.problem(inside(source, scalar, line, column), message, suggestion=_HINT))
+    return found
+
+
+def scalars(node: Node | None) -> Iterator[Scalar]:
+    """Every scalar value at or below a node, in order."""
+    match node:
+        case Scalar():
+            yield node
+        case Sequence():
+            for item in node.items:
+                yield from scalars(item)
+        case Mapping():
+            for _, value in node.entries.values():
+                yield from scalars(value)
+        case None:
+            return
+
+
+def _empty(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.is_null
