@@ -1,0 +1,35 @@
+"""PromQL: parse, compile and evaluate over a `SeriesView`.
+
+Owns: the whole stable language as a full (reference) evaluator, and three-valued conditions. Pure: the instant of evaluation is an
+argument, and the same samples give the same result.
+"""
+
+from pipeline.promql.compile import Compiled, compile_expr
+from pipeline.promql.errors import EvalError, ExprError, PromQLError
+from pipeline.promql.parse import Expression, parse
+from pipeline.promql.plan import Compat, Options
+from pipeline.promql.reads import Read
+from pipeline.promql.tree import Kind
+from pipeline.promql.values import Matrix, Notes, Result, Row, Scalar, String, Track, Vector
+
+__all__ = [
+    "Compat",
+    "Compiled",
+    "EvalError",
+    "ExprError",
+    "Expression",
+    "Kind",
+    "Matrix",
+    "Notes",
+    "Options",
+    "PromQLError",
+    "Read",
+    "Result",
+    "Row",
+    "Scalar",
+    "String",
+    "Track",
+    "Vector",
+    "compile_expr",
+    "parse",
+]

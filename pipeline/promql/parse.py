@@ -1,0 +1,165 @@
+"""`parse`: expression text to a tree, through promql-parser (Prometheus' own grammar).
+
+Guarantee: whatever the text, the outcome is an Expression or an ExprError; the native parser never sees text that could exhaust its
+stack, and its panics (which are not Exceptions) do not pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import promql_parser as pp
+
+from pipeline.promql.errors import ExprError
+from pipeline.promql.lexer import at_instants, error_at, scan
+from pipeline.promql.tree import Aggregation, At, Binary, Call, Instant, Kind, Matching, Negation, Node, Number, Paren, Range, Subquery, Text
+from pipeline.series import BadMatcherError, Matcher, MatchOp, Selector
+
+MAX_DEPTH: Final = 120
+COMPARISONS: Final = frozenset({"==", "!=", ">", "<", ">=", "<="})
+SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
+
+_OPS: Final = {str(pp.MatchOp.Equal): MatchOp.EQUAL, str(pp.MatchOp.NotEqual): MatchOp.NOT_EQUAL, str(pp.MatchOp.Re): MatchOp.REGEX}
+_KINDS: Final = {"ValueType.Vector": Kind.VECTOR, "ValueType.Scalar": Kind.SCALAR, "ValueType.Matrix": Kind.MATRIX, "ValueType.String": Kind.STRING}
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A parsed expression: `text` in Prometheus' canonical spelling, and its tree."""
+
+    source: str
+    text: str
+    root: Node
+
+    @property
+    def kind(self) -> Kind:
+        """Static type of the result."""
+        return self.root.kind
+
+
+def parse(text: str) -> Expression:
+    """Read one PromQL expression.
+
+    Raises:
+        ExprError: not a valid expression; `line` and `column` are set where the place is known.
+    """
+    tokens = scan(text)
+    native = _guarded(text, lambda: pp.parse(text))
+    instants = iter(at_instants(text, tokens))
+    try:
+        root = _Reader(instants).node(native, 0)
+    except BadMatcherError as error:
+        raise ExprError(str(error)) from None
+    return Expression(text, _guarded(text, native.prettify), root)
+
+
+def _guarded(text: str, action: Callable[[], Any]) -> Any:
+    """Run native code; its errors and panics become ExprError."""
+    try:
+        return action()
+    except ValueError as error:
+        raise _located(str(error), text) from None
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a Rust panic arrives as a BaseException that cannot be imported
+        raise ExprError(f"the parser failed: {error}") from None
+
+
+def _located(message: str, text: str) -> ExprError:
+    """Add the place where the message quotes something that stands in the text exactly once."""
+    for piece in message.split("'")[1::2]:
+        if piece and text.count(piece) == 1:
+            return error_at(message, text, text.index(piece))
+    return ExprError(message)
+
+
+def _ms(delta: timedelta | None) -> int:
+    return 0 if delta is None else round(delta / timedelta(milliseconds=1))
+
+
+class _Reader:
+    """Native tree to ours. `@` instants come from the text, in its order, because the library cannot hand out negative ones."""
+
+    def __init__(self, instants: Iterator[int | None]) -> None:
+        self._instants = instants
+
+    def node(self, native: Any, depth: int) -> Node:
+        if depth > MAX_DEPTH:
+            raise ExprError(f"expression is nested deeper than {MAX_DEPTH} levels")
+        read: Callable[[Any, int], Node] = getattr(self, "_" + type(native).__name__)
+        return read(native, depth + 1)
+
+    def _NumberLiteral(self, native: Any, _depth: int) -> Node:  # noqa: N802 - named after the library's node, like all below
+        return Number(native.val)
+
+    def _StringLiteral(self, native: Any, _depth: int) -> Node:  # noqa: N802
+        return Text(native.val)
+
+    def _VectorSelector(self, native: Any, _depth: int) -> Instant:  # noqa: N802
+        if native.matchers.or_matchers:
+            raise ExprError("`or` between label matchers is not PromQL")
+        matchers = [Matcher(m.name, _OPS.get(str(m.op), MatchOp.NOT_REGEX), m.value) for m in native.matchers.matchers]
+        if native.name is not None:
+            matchers.insert(0, Matcher("__name__", MatchOp.EQUAL, native.name))
+        return Instant(Selector(matchers), _ms(native.offset), self._at(native))
+
+    def _MatrixSelector(self, native: Any, depth: int) -> Node:  # noqa: N802
+        instant = self._VectorSelector(native.vector_selector, depth)
+        return Range(instant, _ms(native.range))
+
+    def _SubqueryExpr(self, native: Any, depth: int) -> Node:  # noqa: N802
+        expr = self.node(native.expr, depth)
+        step = _ms(native.step) if native.step is not None else None
+        return Subquery(expr, _ms(native.range), step or None, _ms(native.offset), self._at(native))
+
+    def _at(self, native: Any) -> At | None:
+        # `native.at.at` panics for a time before 1970, so only the kind is read from the library.
+        if native.at is None:
+            return None
+        at_ms = next(self._instants, None)
+        kind = str(native.at.type).rpartition(".")[2]
+        if kind == "At":
+            if at_ms is None:
+                raise ExprError("the timestamp of @ cannot be read")
+            return At("time", at_ms)
+        return At(kind.lower())
+
+    def _Call(self, native: Any, depth: int) -> Node:  # noqa: N802
+        args = tuple(self.node(arg, depth) for arg in native.args)
+        return Call(native.func.name, args, _KINDS[str(native.func.return_type)])
+
+    def _AggregateExpr(self, native: Any, depth: int) -> Node:  # noqa: N802
+        param = None if native.param is None else self.node(native.param, depth)
+        modifier = native.modifier
+        labels = tuple(modifier.labels) if modifier is not None else ()
+        without = modifier is not None and str(modifier.type).endswith("Without")
+        return Aggregation(str(native.op), self.node(native.expr, depth), param, labels, without)
+
+    def _BinaryExpr(self, native: Any, depth: int) -> Node:  # noqa: N802
+        left, right = self.node(native.lhs, depth), self.node(native.rhs, depth)
+        scalar = left.kind is Kind.SCALAR and right.kind is Kind.SCALAR
+        modifier = native.modifier
+        return_bool = modifier is not None and modifier.return_bool
+        return Binary(str(native.op), left, right, _matching(modifier), return_bool, Kind.SCALAR if scalar else Kind.VECTOR)
+
+    def _UnaryExpr(self, native: Any, depth: int) -> Node:  # noqa: N802
+        expr = self.node(native.expr, depth)
+        return Negation(expr, expr.kind)
+
+    def _ParenExpr(self, native: Any, depth: int) -> Node:  # noqa: N802
+        expr = self.node(native.expr, depth)
+        return Paren(expr, expr.kind)
+
+
+def _matching(modifier: Any) -> Matching:
+    if modifier is None:
+        return Matching()
+    on, labels = False, ()
+    if modifier.matching is not None:
+        on, labels = str(modifier.matching.type).endswith("Include"), tuple(modifier.matching.labels)
+    group = {"ManyToOne": "left", "OneToMany": "right"}.get(str(modifier.card).rpartition(".")[2], "")
+    fill = modifier.fill_values
+    return Matching(on, labels, group, tuple(modifier.group_labels or ()), getattr(fill, "lhs", None), getattr(fill, "rhs", None))
