@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pipeline.ports.record import RecordStore
+
+T = TypeVar("T")
 DEFAULT_CONFIG = "reflexarc.yaml"
 
 
@@ -39,3 +43,20 @@ def when(at_ms: int) -> str:
 def config_path(given: str | None) -> Path:
     """The configuration file: as given, else `reflexarc.yaml` here."""
     return Path(given or DEFAULT_CONFIG)
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that reads what the pipeline stored."""
+    parser.add_argument("--config", metavar="FILE", help=f"configuration file (default: {DEFAULT_CONFIG})")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+async def with_store(args: argparse.Namespace, read: Callable[[RecordStore], Awaitable[T]]) -> T:
+    """Open the configured record store, read, close."""
+    from pipeline.app import load_config, open_store
+
+    store = await open_store(load_config(config_path(args.config)))
+    try:
+        return await read(store)
+    finally:
+        await store.close()
