@@ -44,14 +44,9 @@ def run_pause(args: argparse.Namespace) -> int:
     from pipeline.app import load_config
     from pipeline.execute.switch import pause
 
-    config = load_config(config_path(args.config))
-    path = pause(config.data_dir, identity=identity(), reason=args.reason, at_ms=_now_ms())
+    pause(load_config(config_path(args.config)).data_dir, by=identity(), why=args.reason, at_ms=_now_ms())
     heard = _announce(args, "pause", {"reason": args.reason})
-    return _report(
-        args,
-        {"paused": True, "file": str(path), "announced": heard},
-        f"paused: nothing is applied from now on ({path}); end it with `reflexarc resume`",
-    )
+    return _report(args, {"paused": True, "announced": heard}, "paused: nothing is applied from now on; end it with `reflexarc resume`")
 
 
 def run_resume(args: argparse.Namespace) -> int:

@@ -156,9 +156,8 @@ def _decision(decision: Body) -> Text:
 
 
 def _action(action: Body, outcome: Body | None) -> Text:
-    text = Text(
-        f"{when(action['at_ms'])[11:]} {action['verb']} {action['target']} -> {action['desired']} (policy {action['policy'] or '-'}, id {action['id']})"
-    )
+    what = f"{action['verb']} {action['target']} -> {action['desired']}"
+    text = Text(f"{when(action['at_ms'])[11:]} {what} (policy {action['policy'] or '-'}, id {action['id']})")
     if outcome is None:
         return text.append("\n  no outcome yet", style="yellow")
     text.append(f"\n  {outcome['status']}", style=_STYLE.get(outcome["status"], "yellow"))

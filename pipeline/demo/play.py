@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,12 +52,12 @@ class Demo:
                 without = await self._control_run(world, view)
             async with self._engine(world, view, "enforce") as stage:
                 if "bad-release" in self.names:
-                    await self._play(view, stage, lambda on: acts.bad_release(on, without=without))
+                    await self._play(view, "bad release, with (enforce)", stage, lambda on: acts.bad_release(on, without=without))
                 else:
                     await asyncio.sleep(acts.WARM_SECONDS)
                 for name, act in (("surge", acts.surge), ("slow-site", acts.slow_site), ("blind", acts.blind), ("break-in", acts.break_in)):
                     if name in self.names:
-                        await self._play(view, stage, act)
+                        await self._play(view, name, stage, act)
                         await asyncio.sleep(CALM_SECONDS)
                 if self.picture is not None:
                     report.save_picture(self.picture, view)
@@ -84,7 +83,8 @@ class Demo:
             view.title = "bad release, without (observe)"
             return await acts.bad_release_without(stage)
 
-    async def _play(self, view: View, stage: Stage, play: Callable[[Stage], Awaitable[Act]]) -> None:
+    async def _play(self, view: View, title: str, stage: Stage, play: Callable[[Stage], Awaitable[Act]]) -> None:
+        view.title = title
         act = await play(stage)
         self.acts.append(act)
         stage.say(f"{act.name}: " + ("ended as told" if act.ok else "; ".join(act.missing)))
@@ -109,20 +109,12 @@ class Demo:
                     sending.cancel()
                     await asyncio.gather(sending, return_exceptions=True)
 
-    @contextlib.contextmanager
-    def _screen(self, view: View) -> Any:
+    def _screen(self, view: View) -> contextlib.AbstractContextManager[object]:
+        """The live screen, or nothing where there is no terminal (then the story goes line by line to stderr)."""
         if self.live:
-            with Live(view, console=self.console, refresh_per_second=4, screen=False, transient=True):
-                yield
-        else:
-            say = view.say
-
-            def both(line: str) -> None:
-                say(line)
-                print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
-
-            view.say = both  # type: ignore[method-assign]  # the same voice, heard twice
-            yield
+            return Live(view, console=self.console, refresh_per_second=4, transient=True)
+        view.echo = sys.stderr
+        return contextlib.nullcontext()
 
     @contextlib.asynccontextmanager
     async def _engine(self, world: World, view: View, mode: str) -> AsyncIterator[Stage]:
@@ -146,7 +138,8 @@ class Demo:
 def _book(world: World) -> RuleBook:
     from pipeline.app import load_config, load_rules
 
-    return load_rules(load_config(world.config, environment=world.environment("enforce")))
+    book: RuleBook = load_rules(load_config(world.config, environment=world.environment("enforce")))
+    return book
 
 
 async def _keys() -> AsyncIterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TextIO
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -34,14 +34,18 @@ class View:
     journal: Journal | None = None
     title: str = "starting"
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=5))
+    echo: TextIO | None = None
 
     def __rich__(self) -> RenderableType:
         """The whole screen."""
         return Group(self._story(), self._traffic(), self._alerts(), self._decisions(), self._rules())
 
     def say(self, line: str) -> None:
-        """Add a line to the story."""
+        """Add a line to the story; `echo` hears it too."""
         self.lines.append(f"{time.strftime('%H:%M:%S')} {line}")
+        if self.echo is not None:
+            self.echo.write(self.lines[-1] + "\n")
+            self.echo.flush()
 
     def _story(self) -> Panel:
         return Panel(
