@@ -18,7 +18,7 @@ from pipeline.rulebook.yaml_source import Node, Scalar, kind_of
 from pipeline.rulebook.yaml_values import inside
 from pipeline.series import MatchOp
 
-PLACEHOLDER: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
+PLACEHOLDER: Final = re.compile(r"\{\{\s*\.?(?:labels\.)?([A-Za-z_][A-Za-z0-9_.]*)\s*\}\}")  # as remediation fills them
 _BRACES: Final = re.compile(r"\{\{|\}\}")
 
 

@@ -15,7 +15,7 @@ from pipeline.rulebook.book import RuleBook, SigmaRule
 from pipeline.rulebook.check import Connectors, Context, LoadedFile, check_book
 from pipeline.rulebook.policies import POLICY_KEYS, read_policies
 from pipeline.rulebook.problems import Problem, SourceText, closest, did_you_mean
-from pipeline.rulebook.prometheus import GROUP_KEYS, OWN_KEYS, RULE_KEYS, read_groups
+from pipeline.rulebook.prometheus import GROUP_KEYS, OWN_KEYS, RULE_KEYS, Defaults, read_groups
 from pipeline.rulebook.sigma_file import check_sigma, is_sigma
 from pipeline.rulebook.spec import GrantSpec
 from pipeline.rulebook.yaml_source import Mapping as YamlMapping
@@ -44,6 +44,7 @@ def load_rulebook(
     connectors: Connectors | None = None,
     receivers: Collection[str] | None = None,
     default_interval_ms: int = 60_000,
+    default_settle_ms: int = 200,
     known_metrics: Collection[str] = (),
 ) -> LoadResult:
     """Read and check rule files.
@@ -55,18 +56,20 @@ def load_rulebook(
             verbs are not known, None altogether where the configuration is not known (then targets are not checked).
         receivers: names of configured receivers; None: not checked.
         default_interval_ms: of groups without `interval`; Prometheus' default is one minute.
+        default_settle_ms: of alerts without `settle`.
         known_metrics: metrics that inputs bring, names or prefixes with a star (`http_*`), beside those that rules record or read.
     """
-    loaded = [_read(SourceText(file, files[file]), default_interval_ms) for file in sorted(files)]
+    defaults = Defaults(default_interval_ms, default_settle_ms)
+    loaded = [_read(SourceText(file, files[file]), defaults) for file in sorted(files)]
     problems = [problem for file in loaded for problem in file.problems]
-    book = _book(loaded, grants or {}, default_interval_ms)
+    book = _book(loaded, grants or {}, defaults)
     if not any(problem.fatal for problem in problems):
         problems.extend(check_book(book, loaded, Context(connectors, receivers, frozenset(known_metrics))))
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
     return LoadResult(None if any(problem.fatal for problem in problems) else book, tuple(problems))
 
 
-def _read(source: SourceText, default_interval_ms: int) -> LoadedFile:
+def _read(source: SourceText, defaults: Defaults) -> LoadedFile:
     file = LoadedFile(source)
     documents, problems = read_documents(source)
     file.problems.extend(problems)
@@ -80,11 +83,11 @@ def _read(source: SourceText, default_interval_ms: int) -> LoadedFile:
     if len(written) > 1:
         file.problems.append(source.problem(written[1].at, "a second YAML document in one file", suggestion="put it into a file of its own"))
     elif written:
-        _read_document(file, written[0], default_interval_ms)
+        _read_document(file, written[0], defaults)
     return file
 
 
-def _read_document(file: LoadedFile, root: Node, default_interval_ms: int) -> None:
+def _read_document(file: LoadedFile, root: Node, defaults: Defaults) -> None:
     if not isinstance(root, YamlMapping):
         hint = f"a rule file starts with one of {', '.join(FILE_KEYS)}"
         file.problems.append(file.source.problem(root.at, f"a file should be a mapping, not {kind_of(root)}", suggestion=hint))
@@ -93,7 +96,7 @@ def _read_document(file: LoadedFile, root: Node, default_interval_ms: int) -> No
     for name, (key, _) in root.entries.items():
         if name not in FILE_KEYS:
             file.problems.append(file.source.problem(key.at, f"unknown key {name!r} at the top of the file", suggestion=_meant(name)))
-    file.rules = read_groups(file.source, root, default_interval_ms=default_interval_ms)
+    file.rules = read_groups(file.source, root, defaults)
     file.problems.extend(file.rules.problems)
     spec, problems = read_policies(file.source, root)
     file.problems.extend(problems)
@@ -107,11 +110,11 @@ def _meant(name: str) -> str:
     return did_you_mean(name, FILE_KEYS, what="keys here")
 
 
-def _book(loaded: list[LoadedFile], grants: Mapping[str, GrantSpec], default_interval_ms: int) -> RuleBook:
+def _book(loaded: list[LoadedFile], grants: Mapping[str, GrantSpec], defaults: Defaults) -> RuleBook:
     texts = [file.source.text for file in loaded]
     granted = sorted((group, grant.model_dump_json()) for group, grant in grants.items())
     return RuleBook(
-        version=stable_id(default_interval_ms, granted, *texts),
+        version=stable_id(defaults.interval_ms, defaults.settle_ms, granted, *texts),
         groups=tuple(group for file in loaded for group in file.rules.groups),
         sigma=tuple(rule for file in loaded for rule in file.sigma),
         services=tuple(one for file in loaded for one in file.spec.services),

@@ -38,7 +38,15 @@ class RuleFile:
     problems: list[Problem] = field(default_factory=list)
 
 
-def read_groups(source: SourceText, root: Mapping, *, default_interval_ms: int) -> RuleFile:
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a rule file need not say."""
+
+    interval_ms: int = 60_000
+    settle_ms: int = 200
+
+
+def read_groups(source: SourceText, root: Mapping, defaults: Defaults) -> RuleFile:
     """The rule groups of one file. With an error among the problems the rest may be incomplete."""
     found = RuleFile()
     names: dict[str, Node] = {}
@@ -46,7 +54,7 @@ def read_groups(source: SourceText, root: Mapping, *, default_interval_ms: int) 
         if not isinstance(node, Mapping):
             found.problems.append(source.problem(node.at, f"a group should be a mapping, not {kind_of(node)}"))
             continue
-        group = _GroupReader(source, node, found).read(default_interval_ms)
+        group = _GroupReader(source, node, found, defaults).read()
         if group.name in names:
             first = names[group.name].at.line
             at = (node.get("name") or node).at
@@ -57,13 +65,13 @@ def read_groups(source: SourceText, root: Mapping, *, default_interval_ms: int) 
 
 
 class _GroupReader:
-    def __init__(self, source: SourceText, node: Mapping, found: RuleFile) -> None:
-        self.source, self.node, self.found = source, node, found
+    def __init__(self, source: SourceText, node: Mapping, found: RuleFile, defaults: Defaults) -> None:
+        self.source, self.node, self.found, self.defaults = source, node, found, defaults
         self.fields = Fields(source, node, found.problems, "a group")
         self.seen: dict[tuple[str, str, tuple[tuple[str, str], ...]], int] = {}
         self.ids: dict[str, int] = {}
 
-    def read(self, default_interval_ms: int) -> RuleGroup:
+    def read(self) -> RuleGroup:
         fields = self.fields
         fields.only(GROUP_KEYS)
         name = fields.text("name")
@@ -75,7 +83,7 @@ class _GroupReader:
             name=name,
             file=self.source.file,
             rules=tuple(rules),
-            interval_ms=fields.duration_ms("interval") or default_interval_ms,
+            interval_ms=fields.duration_ms("interval") or self.defaults.interval_ms,
             query_offset_ms=fields.duration_ms("query_offset"),
             limit=fields.count("limit"),
             labels=labels,
@@ -150,7 +158,7 @@ class _GroupReader:
             labels=rule.labels,
             annotations=_labels(fields, "annotations", what="annotation"),
             evaluation=fields.choice("evaluation", ("both", "grid")),
-            settle_ms=fields.duration_ms("settle", 200),
+            settle_ms=fields.duration_ms("settle", self.defaults.settle_ms),
             where=rule.where,
             resolve_expr=resolve.text if resolve else "",
         )

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.rulebook.fields import duration_hint
 from pipeline.rulebook.problems import Position, Problem, SourceText, did_you_mean, shorten
 from pipeline.rulebook.yaml_source import Mapping, Node, Scalar, kind_of
 from pipeline.rulebook.yaml_values import descend, plain
@@ -127,19 +128,26 @@ def _explain(model: type[BaseModel], error: Any, found: Node, path: Path) -> tup
         return "unknown key", did_you_mean(name, fields_at(model, path[:-1]), what="keys here")
     if kind == "missing":
         return f"the key {str(error['loc'][-1])!r} is missing", ""
-    shown = kind_of(found) if not secret_key(path) else "what is there"
+    if kind == "too_short":
+        return f"needs at least {context.get('min_length', 1)} entry", ""
+    if kind == "value_error":
+        message = str(context.get("error", error["msg"]))
+        return message, duration_hint(found.text) if isinstance(found, Scalar) and message.startswith("not a duration") else ""
+    return _unfit(error, found, hidden=secret_key(path))
+
+
+def _unfit(error: Any, found: Node, *, hidden: bool) -> tuple[str, str]:
+    """Message and suggestion for a value of the wrong type, or outside its bounds."""
+    kind, context = error["type"], error.get("ctx", {})
+    shown = "what is there" if hidden else kind_of(found)
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         word = found.text if isinstance(found, Scalar) else ""
         return f"should be one of {', '.join(choices)}, not {shown}", did_you_mean(word, choices, what="possible")
     if kind in _WANTED:
         return f"should be {_WANTED[kind]}, not {shown}", ""
-    if kind == "too_short":
-        return f"needs at least {context.get('min_length', 1)} entry", ""
-    if kind == "value_error":
-        return str(context.get("error", error["msg"])), ""
     message = str(error["msg"]).replace("Input should be", "should be")
-    return (message if isinstance(found, Mapping) or secret_key(path) else f"{message}, not {shown}"), ""
+    return (message if isinstance(found, Mapping) or hidden else f"{message}, not {shown}"), ""
 
 
 def fields_at(model: type[BaseModel], path: PySequence[str | int]) -> list[str]:

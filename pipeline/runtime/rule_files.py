@@ -1,7 +1,7 @@
 """Reading what users write from disk: rule files below paths, and the secrets that a configuration refers to.
 
-Guarantees: files come sorted, tests beside rules (`*.test.yaml`, `*_test.yml`) and hidden files are left out; an unreadable path is an error that
-names it, never a silently shorter rule book.
+Guarantees: files come sorted; below a folder, tests (`*.test.yaml`, `*_test.yml`), hidden files and `reflexarc.yaml` are left out; an unreadable
+path is an error that names it, never a silently shorter rule book.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final
 
 _ENDINGS: Final = (".yaml", ".yml")
 _TEST_ENDINGS: Final = (".test.yaml", ".test.yml", "_test.yaml", "_test.yml")
+_CONFIGURATION: Final = frozenset({"reflexarc.yaml", "reflexarc.yml"})  # may lie beside the rules
 _MAX_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -71,4 +72,4 @@ def _files(path: Path) -> list[Path]:
 
 def _is_rule_file(path: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.parts)
-    return not hidden and path.name.endswith(_ENDINGS) and not path.name.endswith(_TEST_ENDINGS)
+    return not hidden and path.name not in _CONFIGURATION and path.name.endswith(_ENDINGS) and not path.name.endswith(_TEST_ENDINGS)
