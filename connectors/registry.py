@@ -18,6 +18,7 @@ GROUP: Final = "reflexarc.connectors"
 
 BUILT_IN: Final[Mapping[str, str]] = {
     "envoy": "connectors.envoy:Envoy",
+    "file": "connectors.file:File",
     "process": "connectors.process:Process",
     "webhook": "connectors.webhook:Webhook",
 }
