@@ -5,6 +5,7 @@ argument, and the same samples give the same result.
 """
 
 from pipeline.promql.compile import Compiled, compile_expr
+from pipeline.promql.condition import Compared, Condition, Judgement, compile_condition
 from pipeline.promql.errors import EvalError, ExprError, PromQLError
 from pipeline.promql.parse import Expression, parse
 from pipeline.promql.plan import Compat, Options
@@ -13,11 +14,14 @@ from pipeline.promql.tree import Kind
 from pipeline.promql.values import Matrix, Notes, Result, Row, Scalar, String, Track, Vector
 
 __all__ = [
+    "Compared",
     "Compat",
     "Compiled",
+    "Condition",
     "EvalError",
     "ExprError",
     "Expression",
+    "Judgement",
     "Kind",
     "Matrix",
     "Notes",
@@ -30,6 +34,7 @@ __all__ = [
     "String",
     "Track",
     "Vector",
+    "compile_condition",
     "compile_expr",
     "parse",
 ]

@@ -120,9 +120,9 @@ class VectorVectorOp(VectorOp):
     """Arithmetic and comparison between matched rows."""
 
     def __init__(self, op: str, left: VectorOp, right: VectorOp, matching: Matching, options: Options, *, return_bool: bool) -> None:
-        # The "many" side drives; with group_right that is the right one, and the operands are handed over in their own order.
         self._swapped = matching.group == "right"
-        self._many, self._one = (right, left) if self._swapped else (left, right)
+        self._left = left
+        self._right = right
         self._matching = matching
         self._signature = _Signature(matching)
         self._arithmetic = ARITHMETIC.get(op)
@@ -132,18 +132,37 @@ class VectorVectorOp(VectorOp):
         self._results: dict[tuple[Labels, Labels], Labels] = {}
 
     def rows(self, frame: Frame, at_ms: int) -> list[Cells]:
-        if self._swapped:
-            one, many = self._one.rows(frame, at_ms), self._many.rows(frame, at_ms)
-        else:
-            many, one = self._many.rows(frame, at_ms), self._one.rows(frame, at_ms)
+        out: list[Cells] = []
+        for many, one, labels in self._matches(frame, at_ms):
+            left, right = (one[1], many[1]) if self._swapped else (many[1], one[1])
+            if self._arithmetic is not None:
+                out.append((labels, self._arithmetic(left, right), many[2]))
+                continue
+            kept = self._compare is not None and self._compare(left, right)
+            if self._return_bool:
+                bare = labels if self._options.delayed_names else labels.drop(*METADATA)
+                out.append((bare, float(kept), self._options.delayed_names))
+            elif kept:
+                out.append((labels, left, many[2]))
+        return distinct(out, self._options)
+
+    def pairs(self, frame: Frame, at_ms: int) -> list[tuple[Labels, float, float]]:
+        """The matched rows before the operation: result labels, left value, right value."""
+        found = self._matches(frame, at_ms)
+        return [(labels, one[1], many[1]) if self._swapped else (labels, many[1], one[1]) for many, one, labels in found]
+
+    def _matches(self, frame: Frame, at_ms: int) -> list[tuple[Cells, Cells, Labels]]:
+        """Rows of both sides that belong together, with the labels of their result."""
+        left, right = self._left.rows(frame, at_ms), self._right.rows(frame, at_ms)
+        many, one = (right, left) if self._swapped else (left, right)
         matching = self._matching
         fill_many, fill_one = (matching.fill_right, matching.fill_left) if self._swapped else (matching.fill_left, matching.fill_right)
-        if not (many or one) or (not (many and one) and fill_many is None and fill_one is None):
-            return []
+        if (not one and fill_one is None) or (not many and fill_many is None):
+            return []  # nothing can match, so duplicates on the other side are no error, as in Prometheus
         by_signature = self._index(one)
         of = self._signature.of
-        matched: dict[Labels, set[Labels] | None] = {}
-        out: list[Cells] = []
+        taken: dict[Labels, set[Labels]] = {}
+        found: list[tuple[Cells, Cells, Labels]] = []
         for row in many:
             signature = of(row[0])
             partner = by_signature.get(signature)
@@ -151,12 +170,13 @@ class VectorVectorOp(VectorOp):
                 if fill_one is None:
                     continue
                 partner = (signature, fill_one, False)
-            self._combine(row, partner, signature, matched, out)
+            found.append((row, partner, self._claim(signature, row, partner, taken)))
         if fill_many is not None:
             for signature, partner in by_signature.items():
-                if signature not in matched:
-                    self._combine((signature, fill_many, False), partner, signature, matched, out)
-        return distinct(out, self._options)
+                if signature not in taken:
+                    row = (signature, fill_many, False)
+                    found.append((row, partner, self._claim(signature, row, partner, taken)))
+        return found
 
     def _index(self, one: list[Cells]) -> dict[Labels, Cells]:
         of = self._signature.of
@@ -177,34 +197,19 @@ class VectorVectorOp(VectorOp):
             ";many-to-many matching not allowed: matching labels must be unique on one side"
         )
 
-    def _combine(self, many: Cells, one: Cells, signature: Labels, matched: dict[Labels, set[Labels] | None], out: list[Cells]) -> None:
-        left, right = (one[1], many[1]) if self._swapped else (many[1], one[1])
+    def _claim(self, signature: Labels, many: Cells, one: Cells, taken: dict[Labels, set[Labels]]) -> Labels:
+        """The result's labels; refuses a second result where the matching promised one."""
         labels = self._labels(many[0], one[0])
-        self._claim(signature, labels, matched)
-        if self._arithmetic is not None:
-            out.append((labels, self._arithmetic(left, right), many[2]))
-            return
-        kept = self._compare is not None and self._compare(left, right)
-        if self._return_bool:
-            bare = labels if self._options.delayed_names else labels.drop(*METADATA)
-            out.append((bare, float(kept), self._options.delayed_names))
-        elif kept:
-            out.append((labels, left, many[2]))
-
-    def _claim(self, signature: Labels, labels: Labels, matched: dict[Labels, set[Labels] | None]) -> None:
-        """Refuse a second result where the matching promised one."""
-        if not self._matching.group:
-            if signature in matched:
-                raise EvalError("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)")
-            matched[signature] = None
-            return
-        seen = matched.get(signature)
+        seen = taken.get(signature)
         if seen is None:
-            matched[signature] = {labels}
+            taken[signature] = {labels}
+        elif not self._matching.group:
+            raise EvalError("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)")
         elif labels in seen:
             raise EvalError("multiple matches for labels: grouping labels must ensure unique matches")
         else:
             seen.add(labels)
+        return labels
 
     def _labels(self, many: Labels, one: Labels) -> Labels:
         key = (many, one)
