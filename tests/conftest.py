@@ -1,7 +1,7 @@
 """Session fixtures for the real parts, and the loud summary of those that could not be had.
 
 `kafka` and `elasticsearch` start on first use and are shared by the session: use topics and index prefixes of your own (`unique`). Tests that kill or
-suspend a server take `own_kafka` or `own_elasticsearch`, which nobody else sees.
+suspend a server take `own_kafka` or `own_elasticsearch`: a second server, at the disposal of one test at a time, and running when that test begins.
 """
 
 import uuid
@@ -34,6 +34,12 @@ def _running(kind: type[Part]) -> Iterator[Part]:
     server.close()
 
 
+def _revived(server: Part) -> Part:
+    server.resume()
+    server.start()
+    return server
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaServer]:
     """A running broker; `kafka.bootstrap`, `await kafka.create_topic()`."""
@@ -45,10 +51,15 @@ def kafka_bootstrap(kafka: KafkaServer) -> str:
     return kafka.bootstrap
 
 
-@pytest.fixture
-def own_kafka() -> Iterator[KafkaServer]:
-    """A running broker for one test, to be killed at will."""
+@pytest.fixture(scope="session")
+def _spare_kafka() -> Iterator[KafkaServer]:
     yield from _running(KafkaServer)
+
+
+@pytest.fixture
+def own_kafka(_spare_kafka: KafkaServer) -> KafkaServer:
+    """A running broker to be killed, suspended and restarted at will; earlier tests' topics may be on it."""
+    return _revived(_spare_kafka)
 
 
 @pytest.fixture(scope="session")
@@ -62,10 +73,15 @@ def elasticsearch_url(elasticsearch: ElasticsearchServer) -> str:
     return elasticsearch.url
 
 
-@pytest.fixture
-def own_elasticsearch() -> Iterator[ElasticsearchServer]:
-    """A running node for one test, to be killed at will."""
+@pytest.fixture(scope="session")
+def _spare_elasticsearch() -> Iterator[ElasticsearchServer]:
     yield from _running(ElasticsearchServer)
+
+
+@pytest.fixture
+def own_elasticsearch(_spare_elasticsearch: ElasticsearchServer) -> ElasticsearchServer:
+    """A running node to be killed, suspended and restarted at will; earlier tests' indices may be on it."""
+    return _revived(_spare_elasticsearch)
 
 
 @pytest.fixture(scope="session")

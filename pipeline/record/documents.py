@@ -15,6 +15,7 @@ from pipeline.ports.record import Document, Rejected
 from pipeline.record.kinds import KINDS
 
 _MAX_ID_BYTES: Final = 512
+_MAX_REVISION: Final = 2**62
 MAX_AT_MS: Final = 253_402_300_800_000  # the year 10000
 
 
@@ -44,12 +45,12 @@ def checked(documents: Sequence[Document]) -> tuple[list[Checked], list[Rejected
 def _fault_of_head(document: Document) -> str:
     if document.kind not in KINDS:
         return f"unknown kind {document.kind!r} (known: {', '.join(KINDS)})"
-    if not 1 <= len(document.id.encode("utf-8", "surrogatepass")) <= _MAX_ID_BYTES:
-        return f"the id must have 1 to {_MAX_ID_BYTES} bytes"
+    if not 1 <= len(document.id.encode("utf-8", "ignore")) <= _MAX_ID_BYTES or not document.id.isprintable():
+        return f"the id must have 1 to {_MAX_ID_BYTES} bytes of printable text"
     if not 0 <= document.at_ms < MAX_AT_MS:
         return f"at_ms {document.at_ms} is not between the years 1970 and 9999"
-    if document.revision < 0:
-        return f"revision {document.revision} is negative"
+    if not 0 <= document.revision <= _MAX_REVISION:
+        return f"revision {document.revision} is not between 0 and {_MAX_REVISION}"
     return ""
 
 

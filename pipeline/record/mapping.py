@@ -162,10 +162,13 @@ def _whole(value: Any) -> int | None:
 
 
 def _ip(value: Any) -> str | None:
+    if not isinstance(value, str) or "%" in value:  # Elasticsearch knows no zones
+        return None
     try:
-        return str(ipaddress.ip_address(value if isinstance(value, str) and "%" not in value else ""))
+        ipaddress.ip_address(value)
     except ValueError:
         return None
+    return value
 
 
 def _date(value: Any) -> str | None:
