@@ -1,39 +1,24 @@
-"""References across files: everything that a policy, scaler or failover names must exist. Runs on files that are fine by themselves."""
+"""Checks across files: everything that a policy, scaler or failover names must exist. Runs on files that are fine by themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-
-from pipeline.rulebook.book import RuleBook, SigmaRule
-from pipeline.rulebook.problems import Problem, SourceText
-from pipeline.rulebook.prometheus import RuleFile
-from pipeline.rulebook.spec import PolicyFile
-from pipeline.rulebook.yaml_source import Mapping as YamlMapping
-
-Connectors = Mapping[str, Mapping[str, tuple[str, ...]] | None]
+from pipeline.rulebook.book import RuleBook
+from pipeline.rulebook.check_catalogue import check_services
+from pipeline.rulebook.check_controllers import check_failovers, check_muting, check_scalers
+from pipeline.rulebook.check_metrics import check_metrics
+from pipeline.rulebook.check_policies import check_policies
+from pipeline.rulebook.context import Context
+from pipeline.rulebook.files import LoadedFile
+from pipeline.rulebook.problems import Problem
 
 
-@dataclass(slots=True)
-class LoadedFile:
-    """One file, read."""
-
-    source: SourceText
-    root: YamlMapping | None = None
-    rules: RuleFile = field(default_factory=RuleFile)
-    spec: PolicyFile = field(default_factory=PolicyFile)
-    sigma: list[SigmaRule] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What is known of the configuration around the files."""
-
-    connectors: Connectors | None = None
-    receivers: Collection[str] | None = None
-    known_metrics: frozenset[str] = frozenset()
-
-
-def check_book(_book: RuleBook, _files: list[LoadedFile], _context: Context) -> list[Problem]:
-    return []
+def check_book(book: RuleBook, files: list[LoadedFile], context: Context) -> list[Problem]:
+    """Everything wrong between the files, and between them and the configuration."""
+    problems: list[Problem] = []
+    check_services(book, files, context, problems)
+    check_policies(book, files, context, problems)
+    check_scalers(book, files, context, problems)
+    check_failovers(book, files, context, problems)
+    check_muting(book, files, problems)
+    check_metrics(book, files, context, problems)
+    return problems

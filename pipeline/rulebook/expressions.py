@@ -13,7 +13,7 @@ from pipeline.model.labels import METRIC_NAME
 from pipeline.promql.errors import ExprError
 from pipeline.promql.parse import parse
 from pipeline.promql.tree import Instant, walk
-from pipeline.rulebook.problems import Position, Problem, SourceText
+from pipeline.rulebook.problems import Problem, SourceText
 from pipeline.rulebook.yaml_source import Node, Scalar, kind_of
 from pipeline.rulebook.yaml_values import inside
 from pipeline.series import MatchOp
@@ -24,11 +24,15 @@ _BRACES: Final = re.compile(r"\{\{|\}\}")
 
 @dataclass(frozen=True, slots=True)
 class Expr:
-    """A good expression: its text, where it stands, the metrics it reads (name to place)."""
+    """A good expression: its node and text, and the metrics it reads."""
 
-    text: str
-    at: Position
+    node: Scalar
     metrics: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """As written."""
+        return self.node.text
 
 
 def read_expr(source: SourceText, node: Node, what: str, *, templated: bool = False) -> Expr | Problem:
@@ -38,7 +42,7 @@ def read_expr(source: SourceText, node: Node, what: str, *, templated: bool = Fa
     error: ExprError | None = None
     for text in fillings(node.text) if templated else (node.text,):
         try:
-            return Expr(node.text, node.at, _metrics(text))
+            return Expr(node, _metrics(text))
         except ExprError as failure:
             error = error or failure
     assert error is not None  # noqa: S101 - `fillings` gives at least one text

@@ -12,11 +12,13 @@ from typing import Final
 
 from pipeline.model.records import stable_id
 from pipeline.rulebook.book import RuleBook, SigmaRule
-from pipeline.rulebook.check import Connectors, Context, LoadedFile, check_book
-from pipeline.rulebook.policies import POLICY_KEYS, read_policies
+from pipeline.rulebook.check import check_book
+from pipeline.rulebook.context import Connectors, Context
+from pipeline.rulebook.files import LoadedFile
+from pipeline.rulebook.policies import POLICY_KEYS, placeholder_problems, read_exprs, read_policies
 from pipeline.rulebook.problems import Problem, SourceText, closest, did_you_mean
 from pipeline.rulebook.prometheus import GROUP_KEYS, OWN_KEYS, RULE_KEYS, Defaults, read_groups
-from pipeline.rulebook.sigma_file import check_sigma, is_sigma
+from pipeline.rulebook.sigma_file import check_sigma, is_sigma, titles
 from pipeline.rulebook.spec import GrantSpec
 from pipeline.rulebook.yaml_source import Mapping as YamlMapping
 from pipeline.rulebook.yaml_source import Node, Scalar, kind_of, read_documents
@@ -64,7 +66,8 @@ def load_rulebook(
     problems = [problem for file in loaded for problem in file.problems]
     book = _book(loaded, grants or {}, defaults)
     if not any(problem.fatal for problem in problems):
-        problems.extend(check_book(book, loaded, Context(connectors, receivers, frozenset(known_metrics))))
+        context = Context(connectors, receivers, frozenset(known_metrics), grants is not None)
+        problems.extend(check_book(book, loaded, context))
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
     return LoadResult(None if any(problem.fatal for problem in problems) else book, tuple(problems))
 
@@ -78,6 +81,7 @@ def _read(source: SourceText, defaults: Defaults) -> LoadedFile:
     if any(is_sigma(node) for node in documents):
         file.problems.extend(check_sigma(source, documents))
         file.sigma.append(SigmaRule(source.text, source.file))
+        file.sigma_titles = titles(documents)
         return file
     written = [node for node in documents if not (isinstance(node, Scalar) and node.is_null)]
     if len(written) > 1:
@@ -98,8 +102,11 @@ def _read_document(file: LoadedFile, root: Node, defaults: Defaults) -> None:
             file.problems.append(file.source.problem(key.at, f"unknown key {name!r} at the top of the file", suggestion=_meant(name)))
     file.rules = read_groups(file.source, root, defaults)
     file.problems.extend(file.rules.problems)
-    spec, problems = read_policies(file.source, root)
+    spec, file.exprs, problems = read_policies(file.source, root)
     file.problems.extend(problems)
+    for _, actions in file.rules.policies:
+        file.exprs.extend(read_exprs(file.source, actions, "actions", file.problems))
+        file.problems.extend(placeholder_problems(file.source, actions))
     if spec is not None:
         file.spec = spec
 

@@ -45,6 +45,12 @@ def is_sigma(node: Node) -> bool:
     return isinstance(node, Mapping) and "title" in node.entries and bool({"detection", "correlation", "filter", "logsource"} & node.entries.keys())
 
 
+def titles(documents: PySequence[Node]) -> list[str]:
+    """The titles of the rules: the names of their alerts."""
+    found = [node.get("title") for node in documents if isinstance(node, Mapping)]
+    return [title.text for title in found if isinstance(title, Scalar)]
+
+
 def check_sigma(source: SourceText, documents: PySequence[Node]) -> list[Problem]:
     """What is wrong with the documents of a Sigma file."""
     problems: list[Problem] = []
