@@ -13,6 +13,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.live import Live
 
+from pipeline.app import load_rules, open_bus
 from pipeline.demo import acts, report
 from pipeline.demo.acts import Act, Stage
 from pipeline.demo.journal import Journal
@@ -119,10 +120,8 @@ class Demo:
     @contextlib.asynccontextmanager
     async def _engine(self, world: World, view: View, mode: str) -> AsyncIterator[Stage]:
         """An engine in one mode, and a stage on which its journal is read."""
-        from pipeline.app import load_config, open_bus
-
         await world.start_engine(mode)
-        bus = await open_bus(load_config(world.config, environment=world.environment(mode)))
+        bus = await open_bus(world.settings(mode))
         journal = Journal(bus)
         view.journal = journal
         reading = asyncio.create_task(journal.follow())
@@ -136,10 +135,8 @@ class Demo:
 
 
 def _book(world: World) -> RuleBook:
-    from pipeline.app import load_config, load_rules
 
-    book: RuleBook = load_rules(load_config(world.config, environment=world.environment("enforce")))
-    return book
+    return load_rules(world.settings("enforce"))
 
 
 async def _keys() -> AsyncIterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pipeline.app import open_connectors
 from pipeline.demo.world import World
 from pipeline.model.records import stable_id
 from pipeline.model.target import Target
@@ -20,9 +21,7 @@ DEADLINE_MS: Final = 15_000
 
 async def release_canary(world: World) -> None:
     """Deploy v2, then send it 20 % of the requests."""
-    from pipeline.app import load_config, open_connectors
-
-    connectors = open_connectors(load_config(world.config, environment=world.environment("observe")))
+    connectors = open_connectors(world.settings("observe"))
     try:
         await _set(connectors, "deploy", CANARY, {"version": "v2"})
         await _set(connectors, "shift_traffic", ROUTE, {"weights": WEIGHTS})

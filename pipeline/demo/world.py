@@ -21,7 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self
 
+from pipeline.app import Settings, load_config
+from pipeline.demo.proxy import prepare
+
 RULES: Final = Path(__file__).resolve().parents[2] / "rules" / "demo"
+CONFIG: Final = RULES / "reflexarc.yaml"
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.02
@@ -58,10 +62,9 @@ class World:
 
     # --- the engine ---
 
-    @property
-    def config(self) -> Path:
-        """The configuration file that the engine runs on."""
-        return RULES / "reflexarc.yaml"
+    def settings(self, mode: str) -> Settings:
+        """The demo's configuration file as the engine in this mode reads it."""
+        return load_config(CONFIG, environment=self.environment(mode))
 
     def environment(self, mode: str) -> dict[str, str]:
         """The variables that the configuration file asks for."""
@@ -112,14 +115,12 @@ class World:
     # --- parts ---
 
     async def _start_envoy(self) -> None:
-        from pipeline.demo.proxy import envoy_command, write_bootstrap
-
-        bootstrap = write_bootstrap(self.directory, public_port=self.public_port, admin_port=self.admin_port)
         for name in ("access.json", "logins.json"):
             (self.directory / name).touch()
         self.break_things()
+        command = prepare(self.settings("observe"), self.directory, public_port=self.public_port)
         with (self.directory / "envoy.log").open("ab") as log:
-            self._envoy = await asyncio.create_subprocess_exec(*envoy_command(bootstrap), stdout=log, stderr=log)
+            self._envoy = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
         await self._wait(f"http://127.0.0.1:{self.admin_port}/server_info", self._envoy, f"Envoy (see {self.directory}/envoy.log)")
 
     async def until_serving(self) -> None:

@@ -1,0 +1,1 @@
+"""`reflexarc bench`: what this machine can do, measured on the real runtimes. Figures are printed, never asserted."""

@@ -1,0 +1,28 @@
+"""A crash anywhere loses nothing and doubles nothing. The long form is `make crash`."""
+
+import random
+
+import pytest
+
+from pipeline.runtime.faults import POINTS
+from tests.e2e import crash
+from tests.e2e.shop import Shop
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_embedded_engine_that_dies_at_a_fault_point_heals_and_doubles_nothing(tmp_path, point):
+    shop = Shop(tmp_path / "shop")
+    assert await crash.at_fault_point(shop, point) == [], shop.log_tail()
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("point", POINTS)
+async def test_kafka_engine_that_dies_at_a_fault_point_heals_and_doubles_nothing(tmp_path, kafka, unique, point):
+    shop = Shop(tmp_path / "shop", kafka=kafka.bootstrap, prefix=f"{unique}.")
+    assert await crash.at_fault_point(shop, point) == [], shop.log_tail()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_engine_that_is_killed_at_a_random_moment_heals_and_doubles_nothing(tmp_path, seed):
+    shop = Shop(tmp_path / "shop")
+    assert await crash.at_random(shop, random.Random(seed).uniform(0.0, 4.0)) == [], shop.log_tail()
