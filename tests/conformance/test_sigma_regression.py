@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.model.signals import LogRecord
-from pipeline.sigma import SigmaEngine
+from pipeline.sigma import SigmaEngine, SigmaError
 
 FOLDER = os.environ.get("REFLEXARC_SIGMA_CASES", "")
 SKIP = "the environment variable REFLEXARC_SIGMA_CASES is not set: SigmaHQ's regression events were NOT run"
@@ -69,11 +69,15 @@ def test_a_rule_fires_on_its_own_events(case: dict[str, Any], rules: dict[str, s
     assert all(match.author for match in matches)
 
 
-def test_every_active_rule_compiles() -> None:
+def test_every_active_rule_compiles_but_those_with_placeholders() -> None:
     archive = Path(FOLDER or ".") / "active_rules.tar.gz"
     if not FOLDER or not archive.is_file():
         pytest.skip(SKIP)
     with tarfile.open(archive) as tar:
-        sources = [(tar.extractfile(member).read().decode(), member.name) for member in tar.getmembers() if member.name.endswith(".yml")]
-    engine = SigmaEngine(sources)
-    assert len(engine.rules) >= len(sources)
+        texts = {member.name: tar.extractfile(member).read().decode() for member in tar.getmembers() if member.name.endswith(".yml")}
+    placeholders = [name for name, text in texts.items() if "|expand" in text]
+    engine = SigmaEngine([(text, name) for name, text in texts.items() if name not in placeholders])
+    assert len(engine.rules) >= len(texts) - len(placeholders) > 3700
+    for name in placeholders:
+        with pytest.raises(SigmaError, match="placeholders"):
+            SigmaEngine([(texts[name], name)])
