@@ -7,7 +7,7 @@ The state is the detector's snapshot (alert and watch states), stored with every
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from pipeline.model import wire
 from pipeline.model.records import AlertFact, Finding, LogDocument, Measurement, Watch, stable_id
@@ -21,25 +21,50 @@ from pipeline.runtime.machines import DetectorLike
 from pipeline.runtime.stages import dead_letter
 
 DETECTOR = "detector"
-Decode = Callable[[bytes], SignalBatch]
+FLUSH_MS = 20
+DEAD = frozenset({"future", "bad_event", "label_count_limit", "label_length_limit"})  # the message itself is wrong; the rest is only counted
+Decode = Callable[[BusRecord], SignalBatch]
+
+
+class Aggregate(Protocol):
+    """`pipeline.signals.AccessAggregator`: a fold over log records that adds the samples they cause."""
+
+    def add(self, batch: SignalBatch) -> SignalBatch:
+        """The batch with its samples."""
+        ...
+
+    def flush(self) -> SignalBatch:
+        """Samples that wait."""
+        ...
+
+
+class RejectionLike(Protocol):
+    """`pipeline.detect.Rejection`: what was not taken in or not evaluated."""
+
+    reason: str
+    text: str
+    count: int
 
 
 class Input(NamedTuple):
-    """How one topic is read. `store_logs`: its log records also go to the record store."""
+    """How one topic is read. `aggregate`: makes metrics of its log records. `store_logs`: they also go to the record store."""
 
     decode: Decode
+    aggregate: Aggregate | None = None
     store_logs: bool = False
 
 
 class DetectStage:
-    """One detector over the configured inputs and the watches of remediation."""
+    """One detector over the configured inputs and the watches of remediation. `decode_error`: what decoders raise."""
 
     name = "detect"
 
     def __init__(self, detector: DetectorLike, inputs: Mapping[str, Input], *, decode_error: type[Exception], fault: FaultPoint) -> None:
         self._detector, self._inputs, self._decode_error, self._fault = detector, inputs, decode_error, fault
-        self.inputs = (*inputs, bus.WATCHES)
+        self.inputs: tuple[str, ...] = (*inputs, bus.WATCHES)
         self._now_ms = 0
+        self._flush_at_ms: int | None = None
+        self.rejected: dict[str, int] = {}  # by reason; telemetry reads it
 
     @property
     def lookback_ms(self) -> int:
@@ -82,12 +107,22 @@ class DetectStage:
         """Grid evaluations, `for` timers, settling."""
         self._now_ms = now_ms
         outputs: list[OutRecord] = []
-        changed = self._said(self._detector.advance(now_ms), None, now_ms, outputs)
+        changed = False
+        if self._flush_at_ms is not None and self._flush_at_ms <= now_ms:
+            self._flush_at_ms = None
+            for source in self._inputs.values():
+                waiting = source.aggregate.flush() if source.aggregate else None
+                if waiting:
+                    changed |= self._said(self._detector.feed(waiting, now_ms), None, now_ms, outputs)
+        changed |= self._said(self._detector.advance(now_ms), None, now_ms, outputs)
         return self._result(outputs, changed=changed)
 
     def due_at_ms(self) -> int | None:
-        """The detector's next timer."""
-        return self._detector.due_at_ms()
+        """The detector's next timer, or an aggregate that waits."""
+        due = self._detector.due_at_ms()
+        if self._flush_at_ms is None:
+            return due
+        return self._flush_at_ms if due is None else min(due, self._flush_at_ms)
 
     def _read(self, record: BusRecord, now_ms: int, outputs: list[OutRecord]) -> SignalBatch | Watch | None:
         source = self._inputs.get(record.topic)
@@ -101,7 +136,7 @@ class DetectStage:
 
     def _batch(self, record: BusRecord, source: Input, now_ms: int, outputs: list[OutRecord]) -> SignalBatch | None:
         try:
-            batch = source.decode(record.value)
+            batch = source.decode(record)
         except self._decode_error as error:
             outputs.append(dead_letter(record, str(error), now_ms))
             return None
@@ -111,7 +146,11 @@ class DetectStage:
                     id=stable_id(record.topic, record.partition, record.offset, index), at_ms=log.at_ms, message=log.message, fields=dict(log.fields)
                 )
                 outputs.append(OutRecord(bus.RECORDS, document.id, wire.encode(document)))
-        return batch
+        if source.aggregate is None:
+            return batch
+        if self._flush_at_ms is None:
+            self._flush_at_ms = now_ms + FLUSH_MS
+        return source.aggregate.add(batch)
 
     def _said(self, detections: Sequence[Any], record: BusRecord | None, now_ms: int, outputs: list[OutRecord]) -> bool:
         said = False
@@ -124,11 +163,15 @@ class DetectStage:
             elif isinstance(detection, Finding):
                 outputs.append(OutRecord(bus.RECORDS, detection.id, wire.encode(detection)))
             else:
-                if record is not None:
-                    outputs.append(dead_letter(record, str(detection.reason), now_ms))
+                self._rejected(detection, record, now_ms, outputs)
                 continue
             said = True
         return said
+
+    def _rejected(self, rejection: RejectionLike, record: BusRecord | None, now_ms: int, outputs: list[OutRecord]) -> None:
+        self.rejected[rejection.reason] = self.rejected.get(rejection.reason, 0) + rejection.count
+        if record is not None and rejection.reason in DEAD:
+            outputs.append(dead_letter(record, f"{rejection.reason}: {rejection.text}", now_ms))
 
     def _result(self, outputs: list[OutRecord], *, changed: bool) -> StepResult:
         return StepResult(outputs, {DETECTOR: self._detector.snapshot()} if changed else {})

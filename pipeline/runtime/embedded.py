@@ -7,21 +7,22 @@ then lets the executor finish what it has begun.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from pipeline.model import wire
 from pipeline.model.records import Action
 from pipeline.ports import bus as topics
 from pipeline.ports.bus import BusRecord
 from pipeline.ports.clock import Clock
-from pipeline.ports.execution import FaultPoint
+from pipeline.ports.execution import FaultPoint, IntentLog
 from pipeline.ports.notifier import Notifier
 from pipeline.ports.record import RecordStore
+from pipeline.ports.stage import Stage
 from pipeline.runtime import recording
-from pipeline.runtime.host import StageHost
+from pipeline.runtime.host import Meter, StageHost
+from pipeline.runtime.intents import SqliteIntents
 from pipeline.runtime.sqlite_bus import SqliteBus
 from pipeline.runtime.sqlite_log import checkpoint
 from pipeline.runtime.stages import dead_letter
@@ -35,19 +36,36 @@ _TRIM_ROUNDS: Final = 100
 HOUR_MS: Final = 3_600_000
 
 
+MakeStage = Callable[[Callable[[str], bool]], Stage]
+"""Builds a stage; it is told which groups are its own."""
+
+
+def _owns_all(_group: str) -> bool:
+    """One process, one partition."""
+    return True
+
+
 class ExecutorLike(Protocol):
     """`pipeline.execute.Executor`."""
 
-    async def accept(self, action: Action) -> None:
+    async def accept(self, action: Action) -> bool:
         """Take an action over; returns when it is durable."""
         ...
 
-    async def resume(self) -> None:
+    async def resume(self) -> int:
         """Settle what a former life left unfinished."""
         ...
 
-    async def drain(self) -> None:
+    async def drain(self, timeout_ms: int) -> bool:
         """Finish what has begun."""
+        ...
+
+    async def failed(self) -> None:
+        """Raises when it cannot go on."""
+        ...
+
+    async def close(self) -> None:
+        """Stop at once."""
         ...
 
 
@@ -63,6 +81,13 @@ async def supervised(name: str, run: Callable[[], Awaitable[None]]) -> None:
             return
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, _MAX_PAUSE_S)
+
+
+async def first_to_fail(*runs: Coroutine[Any, Any, None]) -> None:
+    """Run several until one raises; the others are cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for run in runs:
+            group.create_task(run)
 
 
 class Consumer:
@@ -97,41 +122,66 @@ class Embedded:
         clock: Clock,
         *,
         fault: FaultPoint,
+        meter: Meter | None = None,
         inputs: Sequence[str] = (),
         keep_inputs_ms: int = HOUR_MS,
         keep_own_ms: int = 6 * HOUR_MS,
     ) -> None:
-        self.bus, self._clock, self._fault = bus, clock, fault
+        self.bus, self._clock, self._fault, self._meter = bus, clock, fault, meter
+        self._hosts: list[StageHost] = []
         self._inputs, self._keep_inputs_ms, self._keep_own_ms = tuple(inputs), keep_inputs_ms, keep_own_ms
-        self._parts: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        self._parts: dict[str, Callable[[], Awaitable[None]]] = {}
         self._consumers: dict[str, tuple[str, ...]] = {}
         self._executor: ExecutorLike | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     # --- what runs -------------------------------------------------------------------------------------------------------------------
 
     def add_part(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Anything that runs until cancelled."""
-        self._parts.append((name, run))
+        self._parts[name] = run
 
-    def add_stage(self, host: StageHost) -> None:
-        """A stage."""
+    def add_stage(self, make: MakeStage) -> None:
+        """A stage; `make` is called again after a failure."""
+        host = StageHost(self.bus, lambda: make(_owns_all), self._clock, fault=self._fault, meter=self._meter)
+        self._hosts.append(host)
         self._consumers[host.name] = tuple(host.stage.inputs)
         self.add_part(host.name, host.run)
 
-    def add_executor(self, executor: ExecutorLike) -> None:
-        """The executor: actions in; it publishes outcomes through its intent log."""
-        self._executor = executor
+    def post(self, work: Callable[[Stage], None]) -> None:
+        """Do something with every stage between two of its steps (a reload)."""
+        for host in self._hosts:
+            host.post(work)
 
-        async def take(records: list[BusRecord]) -> None:
-            for record in records:
-                await self._accept(executor, record)
+    @property
+    def intents(self) -> IntentLog:
+        """The executor's log, in the same file."""
+        return SqliteIntents(self.bus, self._clock)
 
-        consumer = self._consumer("execute", [topics.ACTIONS], take)
+    @property
+    def unready(self) -> str:
+        """Which part is not up yet; empty when all are."""
+        return ", ".join(host.name for host in self._hosts if not host.opened)
+
+    def add_executor(self, make: Callable[[], ExecutorLike]) -> None:
+        """The executor: actions in; it publishes outcomes through its intent log. One that fails is made anew and settles what was left."""
 
         async def run() -> None:
-            await executor.resume()
-            await consumer.run()
+            executor = self._executor = make()
+
+            async def take(records: list[BusRecord]) -> None:
+                for record in records:
+                    await self._accept(executor, record)
+
+            try:
+                await executor.resume()
+                await first_to_fail(consumer(take).run(), executor.failed())
+            except Exception:
+                await executor.close()
+                raise
+
+        def consumer(take: Callable[[list[BusRecord]], Awaitable[None]]) -> Consumer:
+            return self._consumer("execute", [topics.ACTIONS], take)
 
         self.add_part("execute", run)
 
@@ -175,17 +225,27 @@ class Embedded:
     def start(self) -> None:
         """Start every part."""
         self.add_part("upkeep", self._upkeep)
-        self._tasks = [asyncio.create_task(supervised(name, run), name=name) for name, run in self._parts]
+        for name, run in self._parts.items():
+            self._tasks[name] = asyncio.create_task(supervised(name, run), name=name)
 
     async def stop(self, *, within_s: float = 8.0) -> None:
         """End all parts between two steps, then wait for the executor; the bus stays open."""
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         if self._executor is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(within_s):
-                    await self._executor.drain()
+            try:
+                await self._executor.drain(int(within_s * 1000))
+            except Exception:  # it had failed before; what it left is settled by the next start
+                LOG.exception("executor_not_drained")
+            await self._executor.close()
+
+    def restart_part(self, name: str) -> None:
+        """End one part and start it again: it has new rules to go by."""
+        task = self._tasks.get(name)
+        if task is not None:
+            task.cancel()
+            self._tasks[name] = asyncio.create_task(supervised(name, self._parts[name]), name=name)
 
     def lag(self) -> dict[str, int]:
         """Records not yet dealt with, per consumer."""

@@ -50,6 +50,7 @@ class StageHost:
         self._position = 0
         self._posted: list[Callable[[Stage], None]] = []
         self._changed: asyncio.Event | None = None
+        self.opened = False
 
     @property
     def name(self) -> str:
@@ -64,7 +65,8 @@ class StageHost:
 
     async def run(self) -> None:
         """Step until cancelled."""
-        self._open(self.stage)
+        self._open(self._make() if self.opened else self.stage)
+        self.opened = True
         with self._bus.subscription(self._inputs) as changed:
             self._changed = changed
             while True:

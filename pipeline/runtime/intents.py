@@ -12,7 +12,7 @@ from pipeline.model.records import Action, Outcome
 from pipeline.ports import bus
 from pipeline.ports.bus import OutRecord
 from pipeline.ports.clock import Clock
-from pipeline.ports.execution import FaultPoint, Intent
+from pipeline.ports.execution import Intent
 from pipeline.runtime.sqlite_bus import SqliteBus
 
 
@@ -47,8 +47,8 @@ def decode_intent(data: bytes) -> Intent:
 class SqliteIntents:
     """The intent log port on the embedded bus."""
 
-    def __init__(self, log_of: SqliteBus, clock: Clock, *, fault: FaultPoint) -> None:
-        self._bus, self._clock, self._fault = log_of, clock, fault
+    def __init__(self, on: SqliteBus, clock: Clock) -> None:
+        self._bus, self._clock = on, clock
 
     async def accept(self, action: Action) -> bool:
         """Store a new intent; False when this action id is known."""
@@ -73,7 +73,6 @@ class SqliteIntents:
             intent = msgspec.structs.replace(decode_intent(row[0]), outcome=outcome)
             db.execute("UPDATE intents SET body = ?, finished = 1 WHERE action_id = ?", (encode_intent(intent), outcome.action_id))
             self._bus.log.append([OutRecord(bus.OUTCOMES, outcome.group, wire.encode(outcome))])
-        self._fault("after_outcome")
         self._bus.woke({bus.OUTCOMES})
 
     async def unfinished(self) -> list[Intent]:

@@ -85,7 +85,7 @@ class RemediateStage:
     """
 
     name = "remediate"
-    inputs = (bus.COMMANDS, bus.OUTCOMES, bus.GRANTS, bus.FACTS)
+    inputs: tuple[str, ...] = (bus.COMMANDS, bus.OUTCOMES, bus.GRANTS, bus.FACTS)
 
     def __init__(self, new: NewRemediator, rules: RuleBook, *, owns: Callable[[str], bool] = lambda _group: True) -> None:
         self._new, self._rules, self._owns = new, rules, owns
@@ -175,7 +175,7 @@ class GovernStage:
     """The governor. One inbox, one partition: the order of proposals is the order of answers."""
 
     name = "govern"
-    inputs = (bus.PROPOSALS,)
+    inputs: tuple[str, ...] = (bus.PROPOSALS,)
 
     def __init__(self, governor: GovernorLike) -> None:
         self._governor = governor

@@ -1,0 +1,48 @@
+"""`run`: start what the roles need, stay until a signal, stop in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from pipeline.app.settings import Settings, SettingsError, load_config, load_rules
+from pipeline.app.whole import ROLES, App
+from pipeline.runtime.faults import VARIABLE, FaultError
+from pipeline.runtime.lock import AlreadyRunningError
+
+STOP_S: Final = 10.0
+
+
+async def run(path: Path, *, roles: Sequence[str] = ROLES, log_format: str = "text", environment: Mapping[str, str] | None = None) -> int:
+    """Run the pipeline until SIGTERM or SIGINT; 1 when configuration or rules are refused."""
+    try:
+        settings = load_config(path, environment=environment)
+        rules = load_rules(settings)
+        app = App(settings, rules, roles, fault=(environment or os.environ).get(VARIABLE, ""), log_format=log_format)
+    except (SettingsError, AlreadyRunningError, FaultError) as error:
+        sys.stderr.write(f"reflexarc: {error}\n")
+        return 1
+    return await _live(app)
+
+
+async def _live(app: App) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await app.start()
+        await stop.wait()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        await asyncio.wait_for(app.stop(), STOP_S)
+    return 0
+
+
+__all__ = ["App", "Settings", "run"]

@@ -1,0 +1,166 @@
+"""`App`: all parts of one process, built from settings and rules for the roles it has."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+from pipeline.app import building
+from pipeline.app.opening import open_connectors, open_sqlite_bus, open_store
+from pipeline.app.receivers import receivers_of
+from pipeline.app.reloading import RuleWatch
+from pipeline.app.settings import Settings
+from pipeline.execute.executor import Executor
+from pipeline.execute.observer import Observer
+from pipeline.execute.switch import FileSwitch
+from pipeline.model import wire
+from pipeline.model.records import Action, Observation, Outcome
+from pipeline.ports.bus import FACTS, OutRecord
+from pipeline.ports.connector import Connector, Following
+from pipeline.ports.record import RecordStore
+from pipeline.ports.stage import Stage
+from pipeline.record.documents import document_of
+from pipeline.rulebook.book import RuleBook
+from pipeline.rulebook.spec import GrantSpec
+from pipeline.runtime.clock import SystemClock
+from pipeline.runtime.detect_stage import DetectStage
+from pipeline.runtime.embedded import Embedded
+from pipeline.runtime.faults import fault_point
+from pipeline.runtime.lock import RoleLocks
+from pipeline.runtime.stages import RemediateStage
+from pipeline.runtime.tail import FileTail
+
+LOG: Final = logging.getLogger(__name__)
+ROLES: Final = ("detect", "remediate", "execute", "record", "gateway")
+_MARGIN_MS: Final = 300_000
+
+
+class App:
+    """Build, `start`, `stop`. `rules` is the book in force; a reload replaces it."""
+
+    def __init__(self, settings: Settings, rules: RuleBook, roles: Sequence[str] = ROLES, *, fault: str = "", log_format: str = "text") -> None:
+        self.settings, self.rules, self._roles = settings, rules, frozenset(roles)
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        self._log_format = log_format
+        self._clock = SystemClock()
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self._fault = fault_point(fault, settings.data_dir)
+        self._locks = RoleLocks(settings.data_dir, self._roles)
+        self.bus = open_sqlite_bus(settings, self._clock)
+        self.runtime = Embedded(self.bus, self._clock, fault=self._fault, inputs=list(building.input_formats(settings)))
+        self.connectors: Mapping[str, Connector] = {}
+        self.store: RecordStore | None = None
+        self._observer: Observer | None = None
+        self._looks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Build the parts of every role and start them."""
+        builders: dict[str, Callable[[], Awaitable[None]]] = {
+            "detect": self._build_detect,
+            "remediate": self._build_remediate,
+            "execute": self._build_execute,
+            "record": self._build_record,
+        }
+        for role, build in builders.items():
+            if role in self._roles:
+                await build()
+        watch = RuleWatch(self.settings, self._take_rules)
+        self.runtime.add_part("rules", watch.run)
+        self.runtime.start()
+
+    async def stop(self) -> None:
+        """Inputs first, then the executor, then what they stood on. Idempotent."""
+        await self.runtime.stop()
+        for look in list(self._looks):
+            look.cancel()
+        await asyncio.gather(*self._looks, return_exceptions=True)
+        for connector in self.connectors.values():
+            await connector.close()
+        if self.store is not None:
+            await self.store.close()
+        await self.bus.close()
+        self._locks.release()
+
+    @property
+    def unready(self) -> str:
+        """What is not up yet; empty when the pipeline is ready."""
+        return self.runtime.unready
+
+    # --- roles -----------------------------------------------------------------------------------------------------------------------
+
+    async def _build_detect(self) -> None:
+        self.runtime.add_stage(lambda _owns: building.detect_stage(self.settings, self.rules, self._fault))
+        for one in self.settings.config.inputs:
+            if one.file:
+                tail = FileTail(self.bus, self.settings.absolute(one.file), one.topic_name)
+                self.runtime.add_part(f"file {one.source_name}", tail.run)
+
+    async def _build_remediate(self) -> None:
+        self.runtime.add_stage(lambda owns: building.remediate_stage(self.rules, owns))
+        self.runtime.add_stage(lambda _owns: building.govern_stage())
+
+    async def _build_execute(self) -> None:
+        self.connectors = open_connectors(self.settings, self._clock)
+        self.runtime.add_executor(self._executor)
+        self._observer = self._new_observer()
+        self.runtime.add_part("observe", self._observe)
+        for name, connector in self.connectors.items():
+            if isinstance(connector, Following):
+                self.runtime.add_part(f"follow {name}", connector.follow)
+
+    async def _build_record(self) -> None:
+        self.store = await open_store(self.settings, self._clock)
+        self.runtime.add_recorder(self.store, document_of)
+        self.runtime.add_notifier(receivers_of(self.settings.config.receivers))
+
+    # --- execution -------------------------------------------------------------------------------------------------------------------
+
+    def _executor(self) -> Executor:
+        return Executor(
+            self.connectors,
+            self.runtime.intents,
+            FileSwitch(self.settings.data_dir),
+            self._clock,
+            self._grants,
+            fault=self._fault,
+            on_outcome=self._after_outcome,
+        )
+
+    def _grants(self, group: str) -> GrantSpec:
+        """From the book in force now, not from the one at the start."""
+        return self.rules.grant_of(group)
+
+    def _after_outcome(self, action: Action, _outcome: Outcome) -> None:
+        """Look at the target at once: remediation plans on what is there now."""
+        if self._observer is not None:
+            look = asyncio.get_running_loop().create_task(self._observer.look(action.target))
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
+
+    def _new_observer(self) -> Observer:
+        return Observer(
+            self.connectors, building.targets_of(self.rules), self._clock, self._say, interval_ms=self.settings.config.observe_interval_ms
+        )
+
+    async def _observe(self) -> None:
+        if self._observer is not None:
+            await self._observer.run()
+
+    async def _say(self, observation: Observation) -> None:
+        await self.bus.publish([OutRecord(FACTS, observation.group, wire.encode(observation))])
+
+    # --- rules -----------------------------------------------------------------------------------------------------------------------
+
+    def _take_rules(self, rules: RuleBook) -> None:
+        self.rules = rules
+
+        def reload(stage: Stage) -> None:
+            if isinstance(stage, DetectStage | RemediateStage):
+                stage.reload(rules)
+
+        self.runtime.post(reload)
+        if self._observer is not None:
+            self._observer = self._new_observer()
+            self.runtime.restart_part("observe")
