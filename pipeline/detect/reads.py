@@ -1,0 +1,72 @@
+"""What a compiled expression reads, as the tracks need it: metrics, windows, how far its inputs have come.
+
+Guarantee: answers come from the expression and from what is stored; nothing is evaluated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.model.labels import Labels
+from pipeline.promql import Compiled, Read
+from pipeline.series import Series, SeriesView, is_stale
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """All selectors of one expression. `window_ms`: the longest past that a range wants; 0 where only newest samples count."""
+
+    items: tuple[Read, ...]
+    look_back_ms: int
+    window_ms: int
+
+    @classmethod
+    def of(cls, compiled: Compiled) -> Reads:
+        """Collect them."""
+        look_back_ms = compiled.options.look_back_ms
+        windows = [item.reach_ms - (0 if item.range_ms else look_back_ms) for item in compiled.selectors if not item.pinned]
+        return cls(compiled.selectors, look_back_ms, max(windows, default=0))
+
+    @property
+    def metric_names(self) -> frozenset[str]:
+        """Metrics named outright."""
+        return frozenset(item.selector.metric_name for item in self.items if item.selector.metric_name)
+
+    @property
+    def past_of(self) -> frozenset[str]:
+        """Metrics of which more than the newest sample is looked at."""
+        return frozenset(item.selector.metric_name for item in self.items if item.selector.metric_name and self._is_past(item))
+
+    def series(self, view: SeriesView) -> list[Series]:
+        """Everything selected now; a series selected twice comes twice."""
+        return [series for item in self.items for series in view.select(item.selector)]
+
+    def count(self, view: SeriesView) -> int:
+        """How many series are selected now."""
+        return sum(len(view.select(item.selector)) for item in self.items)
+
+    def settled_until_ms(self, view: SeriesView, at_ms: int) -> int | None:
+        """Up to which instant every active series has delivered; None where none is active.
+
+        Active: neither ended by a stale marker nor silent for the look-back.
+        """
+        oldest: int | None = None
+        for item in self.items:
+            shift_ms = max(item.offset_ms, 0)
+            for series in view.select(item.selector):
+                newest = series.times[-1] + shift_ms
+                if newest <= at_ms - self.look_back_ms or (oldest is not None and newest >= oldest) or is_stale(series.values[-1]):
+                    continue
+                oldest = newest
+        return oldest
+
+    def first_sample_at_ms(self, view: SeriesView, origin: Labels) -> int | None:
+        """When the inputs of the element `origin` began: the first sample of the oldest series that agrees with its labels."""
+        return min((series.first_sample_at_ms for series in self.series(view) if _agree(series.labels, origin)), default=None)
+
+    def _is_past(self, item: Read) -> bool:
+        return bool(item.range_ms or item.offset_ms or item.pinned or item.reach_ms > self.look_back_ms)
+
+
+def _agree(series: Labels, origin: Labels) -> bool:
+    return all(series.get(name, value) == value for name, value in origin.pairs)
