@@ -20,10 +20,12 @@ async def main() -> None:
         sys.exit("this version cannot start")
     started = time.monotonic()
     under_way: set[asyncio.Task[None]] = set()
+    connections: set[asyncio.StreamWriter] = set()
     body = json.dumps({"version": options.version, "instance": options.instance}).encode()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
+        connections.add(writer)
         while line := await reader.readline():
             while (await reader.readline()).strip():
                 pass
@@ -38,6 +40,7 @@ async def main() -> None:
             writer.write(head.encode() + content)
             await writer.drain()
             under_way.discard(task)
+        connections.discard(writer)
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", options.port, backlog=512)
@@ -48,6 +51,9 @@ async def main() -> None:
     give_up = time.monotonic() + 2
     while under_way and time.monotonic() < give_up:
         await asyncio.sleep(0.005)
+    for writer in connections:
+        writer.close()
+    await asyncio.sleep(0)
 
 
 asyncio.run(main())
