@@ -1,0 +1,69 @@
+"""The main story: a bad version is shifted away from, verified, rolled back, and traffic goes home."""
+
+from __future__ import annotations
+
+from pipeline.model.records import IncidentState
+from tests.unit.remediate.lab import BAD_RELEASE, START_MS, Lab, book
+
+
+def lab() -> Lab:
+    lab = Lab(book(policies=[BAD_RELEASE]))
+    lab.tick()
+    lab.observe("edge://route/checkout", weights={"v1": 80, "v2": 20})
+    lab.observe("shop://workload/checkout-v1", replicas=2, ready=2, version="v1")
+    lab.observe("shop://workload/checkout-v2", replicas=1, ready=1, version="v2", previous_version="v1")
+    return lab
+
+
+def test_a_bad_release_is_shifted_away_verified_rolled_back_and_traffic_goes_home():
+    world = lab()
+    (shift,) = world.actions(world.alert())
+    assert (shift.verb, str(shift.target), shift.desired) == ("shift_traffic", "edge://route/checkout", {"weights": {"v1": 100, "v2": 0}})
+    assert shift.expires_at_ms == START_MS + 120_000
+    assert world.incident.state is IncidentState.ACTING
+
+    world.outcome(shift, before={"weights": {"v1": 80, "v2": 20}})
+    (override,) = world.overrides()
+    assert override.inverse == {"weights": {"v1": 80, "v2": 20}}
+    (watch,) = world.watches()
+    assert watch.expr == 'error_ratio{service="checkout"} < 0.01'
+    assert watch.anchor_ms == world.now_ms + 2000
+    assert world.incident.state is IncidentState.VERIFYING
+
+    world.wait(2000)
+    assert world.actions(world.measure_for(2)) == []
+    (roll_back,) = world.actions(world.measure_for(1))
+    assert (roll_back.verb, str(roll_back.target)) == ("roll_back", "shop://workload/checkout-v2")
+    assert roll_back.desired == {"version": "v1", "from": "v2"}
+
+    world.outcome(roll_back, before={"version": "v2"}, after={"version": "v1"})
+    world.resolve()
+    world.observe("shop://workload/checkout-v2", replicas=1, ready=1, version="v1", previous_version="v2")
+    (home,) = world.actions(world.measure_for(2))
+    assert (home.desired, home.reverts, home.expected) == ({"weights": {"v1": 80, "v2": 20}}, shift.id, {"weights": {"v1": 100, "v2": 0}})
+    assert [notice.to for notice in world.notices()] == ["oncall"]
+    assert world.incident.state is IncidentState.RESOLVED
+
+    world.outcome(home, before={"weights": {"v1": 100, "v2": 0}})
+    assert [override.released_at_ms > 0 for override in world.overrides()] == [False, True]
+    assert world.wait(600_000) == []
+
+
+def test_the_same_inputs_give_the_same_effects_byte_for_byte():
+    first, second = lab(), lab()
+    for world in (first, second):
+        (shift,) = world.actions(world.alert())
+        world.outcome(shift, before={"weights": {"v1": 80, "v2": 20}})
+        world.measure_for(5)
+    assert first.log == second.log
+    assert first.machine.snapshot() == second.machine.snapshot()
+
+
+def test_a_doubled_fact_grant_or_outcome_changes_nothing():
+    world = lab()
+    (shift,) = world.actions(world.alert())
+    world.outcome(shift, before={"weights": {"v1": 80, "v2": 20}})
+    before = world.machine.snapshot()
+    for event, _ in list(world.inputs):
+        assert world.give(event) == []
+    assert world.machine.snapshot() == before
