@@ -16,6 +16,7 @@ from pipeline.promql.errors import ExprError
 MAX_LENGTH: Final = 65_536
 MAX_TOKENS: Final = 2_000
 MAX_NESTING: Final = 60
+MAX_OPERATORS: Final = 300  # nesting and operators together bound the depth of the tree; the library was seen to overflow 1 MiB of stack above 500
 
 _TOKEN: Final = re.compile(
     r"""(?P<space>\s+|\#[^\n]*)
@@ -27,6 +28,7 @@ _TOKEN: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _BYTE_ESCAPE: Final = re.compile(r"(?<!\\)(?:\\\\)*(\\x[89a-fA-F][0-9a-fA-F]|\\[23][0-7]{2})")
+_OPERATORS: Final = frozenset({"+", "-", "*", "/", "%", "^", "==", ">", "<", ">=", "<=", "!=", "and", "or", "unless", "atan2"})
 _OPEN: Final = {"(": ")", "[": "]", "{": "}"}
 _CLOSE: Final = {")": "(", "]": "[", "}": "{"}
 
@@ -67,7 +69,14 @@ def scan(text: str) -> list[Token]:
         raise error_at(f"expression has more than {MAX_TOKENS} tokens", text, tokens[MAX_TOKENS].start)
     _check_strings(text, tokens)
     _check_brackets(text, tokens)
+    _check_operators(text, tokens)
     return tokens
+
+
+def _check_operators(text: str, tokens: list[Token]) -> None:
+    operators = [token for token in tokens if token.text in _OPERATORS]
+    if len(operators) > MAX_OPERATORS:
+        raise error_at(f"expression has more than {MAX_OPERATORS} operators", text, operators[MAX_OPERATORS].start)
 
 
 def _check_strings(text: str, tokens: list[Token]) -> None:

@@ -6,6 +6,7 @@ stack, and its panics (which are not Exceptions) do not pass.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,8 +14,9 @@ from typing import Any, Final
 
 import promql_parser as pp
 
+from pipeline.promql.diagnose import SYNTAX_ERROR, syntax_error
 from pipeline.promql.errors import ExprError
-from pipeline.promql.lexer import at_instants, error_at, scan
+from pipeline.promql.lexer import Token, at_instants, error_at, scan
 from pipeline.promql.tree import Aggregation, At, Binary, Call, Instant, Kind, Matching, Negation, Node, Number, Paren, Range, Subquery, Text
 from pipeline.series import BadMatcherError, Matcher, MatchOp, Selector
 
@@ -47,33 +49,60 @@ def parse(text: str) -> Expression:
         ExprError: not a valid expression; `line` and `column` are set where the place is known.
     """
     tokens = scan(text)
-    native = _guarded(text, lambda: pp.parse(text))
-    instants = iter(at_instants(text, tokens))
     try:
-        root = _Reader(instants).node(native, 0)
+        native = _native(text)
+    except ValueError as error:
+        raise _explained(str(error), text, tokens) from None
+    instants = at_instants(text, tokens)
+    try:
+        root = _Reader(iter(instants)).node(native, 0)
     except BadMatcherError as error:
         raise ExprError(str(error)) from None
-    return Expression(text, _guarded(text, native.prettify), root)
+    # The library spells a time before 1970 as 0.
+    canonical = text if any(at_ms is not None and at_ms < 0 for at_ms in instants) else _one_line(_shielded(native.prettify))
+    return Expression(text, canonical, root)
 
 
-def _guarded(text: str, action: Callable[[], Any]) -> Any:
-    """Run native code; its errors and panics become ExprError."""
+def _one_line(text: str) -> str:
+    """Undo the library's line breaks (inside strings it writes them as escapes)."""
+    return re.sub(r"\n\s*", " ", re.sub(r"\n\s*(?=\))", "", re.sub(r"(?<=\()\n\s*", "", text))).strip()
+
+
+def _native(text: str) -> Any:
+    """The library's tree.
+
+    Raises:
+        ValueError: not valid.
+    """
+    return _shielded(lambda: pp.parse(text))
+
+
+def _shielded(action: Callable[[], Any]) -> Any:
+    """Run native code; a panic of it becomes an ExprError."""
     try:
         return action()
-    except ValueError as error:
-        raise _located(str(error), text) from None
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+    except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001 - a Rust panic arrives as a BaseException that cannot be imported
         raise ExprError(f"the parser failed: {error}") from None
 
 
-def _located(message: str, text: str) -> ExprError:
-    """Add the place where the message quotes something that stands in the text exactly once."""
-    for piece in message.split("'")[1::2]:
+def _explained(message: str, text: str, tokens: list[Token]) -> ExprError:
+    """The library's error with a place: found by search for a syntax error, else where the text quoted by the message stands."""
+    if message == SYNTAX_ERROR:
+        return syntax_error(text, tokens, _is_grammatical)
+    for piece in [*message.split("'")[1::2], message.rpartition(": ")[2]]:
         if piece and text.count(piece) == 1:
             return error_at(message, text, text.index(piece))
     return ExprError(message)
+
+
+def _is_grammatical(text: str) -> bool:
+    try:
+        _native(text)
+    except ValueError as error:
+        return str(error) != SYNTAX_ERROR
+    return True
 
 
 def _ms(delta: timedelta | None) -> int:
