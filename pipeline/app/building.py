@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 from pipeline.app.settings import Settings
 from pipeline.detect import DetectOptions, Detector
+from pipeline.gateway.inputs import GATEWAY_INPUTS
 from pipeline.model.labels import Labels
 from pipeline.model.signals import SignalBatch
 from pipeline.model.target import Target
@@ -20,11 +21,6 @@ from pipeline.signals import AccessAggregator, DecodeError, Options, decode
 
 AGGREGATED = "envoy-access"
 STORED = "ecs"
-GATEWAY_INPUTS: Mapping[str, str] = {
-    "gateway-remote-write": "prometheus-remote-write",
-    "gateway-alerts": "alertmanager",
-    "gateway-json": "json",
-}
 
 
 def input_formats(settings: Settings) -> dict[str, tuple[str, str]]:

@@ -19,12 +19,11 @@ Mark = tuple[tuple[str, int, int], ...]
 
 
 class RuleWatch:
-    """Calls `take` with each new rule book; `refused` counts those that were not taken."""
+    """Calls `take` with each new rule book, `refuse` where the files are wrong."""
 
-    def __init__(self, settings: Settings, take: Callable[[RuleBook], None]) -> None:
-        self._settings, self._take = settings, take
+    def __init__(self, settings: Settings, take: Callable[[RuleBook], None], refuse: Callable[[], None]) -> None:
+        self._settings, self._take, self._refuse = settings, take, refuse
         self._mark = self._look()
-        self.refused = 0
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -47,7 +46,7 @@ class RuleWatch:
                 LOG.info("rules_reloaded", extra={"version": result.book.version})
                 return True
             problems = [str(problem) for problem in result.errors]
-        self.refused += 1
+        self._refuse()
         LOG.error("rules_refused", extra={"problems": problems})
         return False
 

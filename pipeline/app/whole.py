@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
+from pipeline import __version__
 from pipeline.app import building
+from pipeline.app.logs import open_log
+from pipeline.app.metering import StageMeter
 from pipeline.app.opening import open_connectors, open_sqlite_bus, open_store
 from pipeline.app.receivers import receivers_of
 from pipeline.app.reloading import RuleWatch
@@ -15,14 +17,15 @@ from pipeline.app.settings import Settings
 from pipeline.execute.executor import Executor
 from pipeline.execute.observer import Observer
 from pipeline.execute.switch import FileSwitch
+from pipeline.gateway.server import Gateway
 from pipeline.model import wire
 from pipeline.model.records import Action, Observation, Outcome
 from pipeline.ports.bus import FACTS, OutRecord
 from pipeline.ports.connector import Connector, Following
 from pipeline.ports.record import RecordStore
-from pipeline.ports.stage import Stage
+from pipeline.ports.stage import Stage, StepResult
 from pipeline.record.documents import document_of
-from pipeline.rulebook.book import RuleBook
+from pipeline.rulebook.book import AlertRule, RecordRule, RuleBook
 from pipeline.rulebook.spec import GrantSpec
 from pipeline.runtime.clock import SystemClock
 from pipeline.runtime.detect_stage import DetectStage
@@ -31,10 +34,10 @@ from pipeline.runtime.faults import fault_point
 from pipeline.runtime.lock import RoleLocks
 from pipeline.runtime.stages import RemediateStage
 from pipeline.runtime.tail import FileTail
+from pipeline.telemetry import Telemetry
 
-LOG: Final = logging.getLogger(__name__)
 ROLES: Final = ("detect", "remediate", "execute", "record", "gateway")
-_MARGIN_MS: Final = 300_000
+_GAUGE_S: Final = 2.0
 
 
 class App:
@@ -42,18 +45,22 @@ class App:
 
     def __init__(self, settings: Settings, rules: RuleBook, roles: Sequence[str] = ROLES, *, fault: str = "", log_format: str = "text") -> None:
         self.settings, self.rules, self._roles = settings, rules, frozenset(roles)
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-        self._log_format = log_format
+        self._log = open_log(settings.config, log_format)
+        self._telemetry = Telemetry(version=__version__)
         self._clock = SystemClock()
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._fault = fault_point(fault, settings.data_dir)
         self._locks = RoleLocks(settings.data_dir, self._roles)
         self.bus = open_sqlite_bus(settings, self._clock)
-        self.runtime = Embedded(self.bus, self._clock, fault=self._fault, inputs=list(building.input_formats(settings)))
+        self.runtime = Embedded(
+            self.bus, self._clock, fault=self._fault, meter=StageMeter(self._telemetry), inputs=list(building.input_formats(settings))
+        )
         self.connectors: Mapping[str, Connector] = {}
         self.store: RecordStore | None = None
         self._observer: Observer | None = None
         self._looks: set[asyncio.Task[None]] = set()
+        self._gateway: Gateway | None = None
+        self._telemetry.reload("ok", **_counted(rules))
 
     async def start(self) -> None:
         """Build the parts of every role and start them."""
@@ -62,16 +69,20 @@ class App:
             "remediate": self._build_remediate,
             "execute": self._build_execute,
             "record": self._build_record,
+            "gateway": self._build_gateway,
         }
         for role, build in builders.items():
             if role in self._roles:
                 await build()
-        watch = RuleWatch(self.settings, self._take_rules)
-        self.runtime.add_part("rules", watch.run)
+        self.runtime.add_part("rules", RuleWatch(self.settings, self._take_rules, self._refuse_rules).run)
+        self.runtime.add_part("gauges", self._gauge)
         self.runtime.start()
+        self._log("started", roles=sorted(self._roles), rules=self.rules.version, data_dir=str(self.settings.data_dir))
 
     async def stop(self) -> None:
         """Inputs first, then the executor, then what they stood on. Idempotent."""
+        if self._gateway is not None:
+            await self._gateway.close()
         await self.runtime.stop()
         for look in list(self._looks):
             look.cancel()
@@ -115,6 +126,21 @@ class App:
         self.runtime.add_recorder(self.store, document_of)
         self.runtime.add_notifier(receivers_of(self.settings.config.receivers))
 
+    async def _build_gateway(self) -> None:
+        config = self.settings.config.gateway
+        if config is None:
+            return
+        self._gateway = Gateway(self.bus, config, clock=self._clock, telemetry=self._telemetry, health=lambda: self.unready, log=self._log)
+        await self._gateway.start()
+
+    async def _gauge(self) -> None:
+        switch = FileSwitch(self.settings.data_dir)
+        while True:
+            for name, records in self.runtime.lag().items():
+                self._telemetry.lag(name, 0, records)
+            self._telemetry.paused(bool(switch.paused()))
+            await asyncio.sleep(_GAUGE_S)
+
     # --- execution -------------------------------------------------------------------------------------------------------------------
 
     def _executor(self) -> Executor:
@@ -153,14 +179,30 @@ class App:
 
     # --- rules -----------------------------------------------------------------------------------------------------------------------
 
+    def _refuse_rules(self) -> None:
+        self._telemetry.reload("refused")
+
     def _take_rules(self, rules: RuleBook) -> None:
         self.rules = rules
+        self._telemetry.reload("ok", **_counted(rules))
 
-        def reload(stage: Stage) -> None:
-            if isinstance(stage, DetectStage | RemediateStage):
-                stage.reload(rules)
+        def reload(stage: Stage, now_ms: int) -> StepResult | None:
+            return stage.reload(rules, now_ms) if isinstance(stage, DetectStage | RemediateStage) else None
 
         self.runtime.post(reload)
         if self._observer is not None:
             self._observer = self._new_observer()
             self.runtime.restart_part("observe")
+
+
+def _counted(rules: RuleBook) -> dict[str, int]:
+    every = [rule for group in rules.groups for rule in group.rules]
+    return {
+        "alerts": sum(isinstance(rule, AlertRule) for rule in every),
+        "recordings": sum(isinstance(rule, RecordRule) for rule in every),
+        "sigma": len(rules.sigma),
+        "policies": len(rules.policies),
+        "scalers": len(rules.scalers),
+        "failovers": len(rules.failovers),
+        "services": len(rules.services),
+    }

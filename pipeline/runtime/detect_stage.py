@@ -22,6 +22,7 @@ from pipeline.runtime.stages import dead_letter
 
 DETECTOR = "detector"
 FLUSH_MS = 20
+SNAPSHOT_MS = 4000  # below the detector's `max_future`, else a rewind would take what came after the last snapshot for the future
 DEAD = frozenset({"future", "bad_event", "label_count_limit", "label_length_limit"})  # the message itself is wrong; the rest is only counted
 Decode = Callable[[BusRecord], SignalBatch]
 
@@ -62,7 +63,7 @@ class DetectStage:
     def __init__(self, detector: DetectorLike, inputs: Mapping[str, Input], *, decode_error: type[Exception], fault: FaultPoint) -> None:
         self._detector, self._inputs, self._decode_error, self._fault = detector, inputs, decode_error, fault
         self.inputs: tuple[str, ...] = (*inputs, bus.WATCHES)
-        self._now_ms = 0
+        self._stored_at_ms = 0
         self._flush_at_ms: int | None = None
         self.rejected: dict[str, int] = {}  # by reason; telemetry reads it
 
@@ -82,30 +83,31 @@ class DetectStage:
             source = self._inputs.get(record.topic)
             batch = self._batch(record, source, record.appended_at_ms, []) if source else None
             if batch is not None:
-                self._detector.rewind([batch], record.appended_at_ms)
+                self._detector.rewind(batch)
 
-    def reload(self, rules: RuleBook) -> None:
-        """Swap the rules; alerts of unchanged rules stay."""
-        self._detector.reload(rules, self._now_ms)
+    def reload(self, rules: RuleBook, now_ms: int) -> StepResult:
+        """Swap the rules; alerts of unchanged rules stay, those of the others end."""
+        outputs: list[OutRecord] = []
+        _, ended = self._detector.reload(rules, now_ms)
+        self._said(ended, None, now_ms, outputs)
+        return self._result(outputs, now_ms, changed=True)
 
     def handle(self, records: Sequence[BusRecord], now_ms: int) -> StepResult:
         """Signals and watches, in order."""
-        self._now_ms = now_ms
         outputs: list[OutRecord] = []
         decoded = [(record, self._read(record, now_ms, outputs)) for record in records]
         self._fault("after_decode")
         changed = False
         for record, what in decoded:
             if isinstance(what, Watch):
-                self._said(self._detector.watch(what, now_ms), record, now_ms, outputs)
+                self._detector.watch(what, now_ms)
                 changed = True
             elif what is not None:
                 changed |= self._said(self._detector.feed(what, now_ms), record, now_ms, outputs)
-        return self._result(outputs, changed=changed)
+        return self._result(outputs, now_ms, changed=changed)
 
     def tick(self, now_ms: int) -> StepResult:
         """Grid evaluations, `for` timers, settling."""
-        self._now_ms = now_ms
         outputs: list[OutRecord] = []
         changed = False
         if self._flush_at_ms is not None and self._flush_at_ms <= now_ms:
@@ -115,7 +117,7 @@ class DetectStage:
                 if waiting:
                     changed |= self._said(self._detector.feed(waiting, now_ms), None, now_ms, outputs)
         changed |= self._said(self._detector.advance(now_ms), None, now_ms, outputs)
-        return self._result(outputs, changed=changed)
+        return self._result(outputs, now_ms, changed=changed)
 
     def due_at_ms(self) -> int | None:
         """The detector's next timer, or an aggregate that waits."""
@@ -173,5 +175,9 @@ class DetectStage:
         if record is not None and rejection.reason in DEAD:
             outputs.append(dead_letter(record, f"{rejection.reason}: {rejection.text}", now_ms))
 
-    def _result(self, outputs: list[OutRecord], *, changed: bool) -> StepResult:
-        return StepResult(outputs, {DETECTOR: self._detector.snapshot()} if changed else {})
+    def _result(self, outputs: list[OutRecord], now_ms: int, *, changed: bool) -> StepResult:
+        """With the snapshot where something was said, and now and then: it also says how far time had come, which a rewind goes by."""
+        if not changed and now_ms - self._stored_at_ms < SNAPSHOT_MS:
+            return StepResult(outputs, {})
+        self._stored_at_ms = now_ms
+        return StepResult(outputs, {DETECTOR: self._detector.snapshot()})

@@ -21,7 +21,7 @@ from pipeline.ports.notifier import Notifier
 from pipeline.ports.record import RecordStore
 from pipeline.ports.stage import Stage
 from pipeline.runtime import recording
-from pipeline.runtime.host import Meter, StageHost
+from pipeline.runtime.host import Meter, StageHost, Work
 from pipeline.runtime.intents import SqliteIntents
 from pipeline.runtime.sqlite_bus import SqliteBus
 from pipeline.runtime.sqlite_log import checkpoint
@@ -148,7 +148,7 @@ class Embedded:
         self._consumers[host.name] = tuple(host.stage.inputs)
         self.add_part(host.name, host.run)
 
-    def post(self, work: Callable[[Stage], None]) -> None:
+    def post(self, work: Work) -> None:
         """Do something with every stage between two of its steps (a reload)."""
         for host in self._hosts:
             host.post(work)

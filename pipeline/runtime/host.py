@@ -28,6 +28,10 @@ BATCH: Final = 500
 _MAX_WAIT_MS: Final = 1000
 
 
+Work = Callable[[Stage, int], StepResult | None]
+"""Something done with a stage between two of its steps, at a time; what it causes is committed like a step."""
+
+
 class _StepError(Exception):
     """The machine raised; nothing was committed."""
 
@@ -48,7 +52,7 @@ class StageHost:
         self.stage = make()
         self._inputs = tuple(self.stage.inputs)
         self._position = 0
-        self._posted: list[Callable[[Stage], None]] = []
+        self._posted: list[Work] = []
         self._changed: asyncio.Event | None = None
         self.opened = False
 
@@ -57,7 +61,7 @@ class StageHost:
         """The stage's name, which is also the consumer's."""
         return self.stage.name
 
-    def post(self, work: Callable[[Stage], None]) -> None:
+    def post(self, work: Work) -> None:
         """Do something with the stage between two steps (a reload)."""
         self._posted.append(work)
         if self._changed is not None:
@@ -72,11 +76,15 @@ class StageHost:
             while True:
                 changed.clear()
                 while self._posted:
-                    self._posted.pop(0)(self.stage)
+                    self._do(self._posted.pop(0))
                 if self._step_once():
                     await asyncio.sleep(0)
                 else:
                     await self._wait(changed)
+
+    def _do(self, work: Work) -> None:
+        stage, now_ms = self.stage, self._clock.now_ms()
+        self._commit([], lambda: work(stage, now_ms) or StepResult([], {}))
 
     def _open(self, stage: Stage) -> None:
         log = self._bus.log

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from pipeline.model.records import AlertFact, Command, Effect, Grant, Measurement, Outcome, Proposal, RemediatorInput, Tick, Watch
+from pipeline.model.records import Command, Effect, Grant, Outcome, Proposal, RemediatorInput, Tick, Watch
 from pipeline.model.signals import SignalBatch
 from pipeline.rulebook.book import RuleBook
 
@@ -26,7 +26,7 @@ class DetectorLike(Protocol):
         """Timers."""
         ...
 
-    def watch(self, watch: Watch, now_ms: int) -> list[Any]:
+    def watch(self, watch: Watch, now_ms: int) -> None:
         """Start, replace or cancel a standing expression."""
         ...
 
@@ -34,11 +34,11 @@ class DetectorLike(Protocol):
         """When `advance` is wanted."""
         ...
 
-    def reload(self, rules: RuleBook, now_ms: int) -> Any:
-        """Swap the rules."""
+    def reload(self, rules: RuleBook, now_ms: int) -> tuple[Any, list[Any]]:
+        """Swap the rules: a report, and what ended by it."""
         ...
 
-    def rewind(self, batches: Sequence[SignalBatch], now_ms: int) -> None:
+    def rewind(self, batch: SignalBatch) -> None:
         """Fill the windows silently."""
         ...
 
@@ -62,7 +62,7 @@ class RemediatorLike(Protocol):
         """When a `Tick` is wanted."""
         ...
 
-    def reload(self, rules: RuleBook) -> None:
+    def reload(self, rules: RuleBook, now_ms: int) -> list[Effect]:
         """Swap the rules."""
         ...
 
@@ -92,4 +92,3 @@ class GovernorLike(Protocol):
 
 
 NewRemediator = Callable[[str, RuleBook], RemediatorLike]
-Detected = AlertFact | Measurement

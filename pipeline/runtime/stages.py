@@ -98,12 +98,12 @@ class RemediateStage:
             self._machine(group).restore(data)
         self._start_pending = True
 
-    def reload(self, rules: RuleBook) -> None:
-        """Swap the rules; guards and incidents stay."""
+    def reload(self, rules: RuleBook, now_ms: int) -> StepResult:
+        """Swap the rules; guards and incidents stay. New services' controllers start with the next tick."""
         self._rules = rules
-        for machine in self._machines.values():
-            machine.reload(rules)
-        self._start_pending = True  # new services' controllers start, changed ones may want other watches
+        self._start_pending = True
+        outputs = [output for machine in self._machines.values() for effect in machine.reload(rules, now_ms) for output in _route(effect)]
+        return self._result(outputs, set(self._machines))
 
     def handle(self, records: Sequence[BusRecord], now_ms: int) -> StepResult:
         """Facts, grants, outcomes and commands, in order."""
@@ -127,9 +127,9 @@ class RemediateStage:
         touched: set[str] = set()
         if self._start_pending:
             self._start_pending = False
-            for group in sorted({service.group_name for service in self._rules.services} | set(self._machines)):
+            for group in sorted({service.group_name for service in self._rules.services}):
                 if self._owns(group):
-                    self._step(group, Tick(at_ms=now_ms), now_ms, outputs, touched)
+                    self._machine(group)
         for group, machine in list(self._machines.items()):
             due = machine.due_at_ms()
             if due is not None and due <= now_ms:

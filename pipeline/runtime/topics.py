@@ -35,5 +35,5 @@ def check_inputs(names: Iterable[str], prefix: str) -> None:
         LoopError: names the input.
     """
     for name in names:
-        if name in OWN or (prefix and name.startswith(prefix)):
+        if name.removeprefix(prefix) in OWN:
             raise LoopError(f"input {name!r} is a topic that reflexarc itself writes; choose another name (own topics: {', '.join(OWN)})")

@@ -1,7 +1,6 @@
 """Tiny machines in the shape of detector, remediator and governor, to drive the stages with."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from pipeline.model.labels import Labels
@@ -52,18 +51,17 @@ class FakeDetector:
         self.due = None
         return []
 
-    def watch(self, watch: Watch, now_ms: int) -> list[Any]:
+    def watch(self, watch: Watch, now_ms: int) -> None:
         self.watches.append(watch.id)
-        return []
 
     def due_at_ms(self) -> int | None:
         return self.due
 
-    def reload(self, rules: Any, now_ms: int) -> None:
-        self.watches.append("reloaded")
+    def reload(self, rules: Any, now_ms: int) -> tuple[None, list[Any]]:
+        return None, [fact("ended", now_ms)]
 
-    def rewind(self, batches: Sequence[SignalBatch], now_ms: int) -> None:
-        self.rewound.extend(value for batch in batches for value in batch.values)
+    def rewind(self, batch: SignalBatch) -> None:
+        self.rewound.extend(batch.values)
 
     def snapshot(self) -> bytes:
         return json.dumps(self.facts).encode()
@@ -93,10 +91,11 @@ class FakeRemediator:
         return []
 
     def due_at_ms(self) -> int | None:
-        return None
+        return None if self.seen else 0
 
-    def reload(self, rules: Any) -> None:
+    def reload(self, rules: Any, now_ms: int) -> list[Effect]:
         self.seen.append("reload")
+        return []
 
     def snapshot(self) -> bytes:
         return json.dumps(self.seen).encode()

@@ -115,7 +115,7 @@ async def test_another_process_that_publishes_is_noticed(rig: Rig):
 async def test_work_is_done_between_two_steps(rig: Rig):
     done = asyncio.Event()
 
-    def reload(stage: object) -> None:
+    def reload(stage: object, now_ms: int) -> None:
         assert isinstance(stage, DetectStage)
         done.set()
 

@@ -43,8 +43,19 @@ def test_a_fact_goes_to_remediation_and_its_alert_to_the_records():
 
 
 def test_quiet_samples_store_nothing():
-    result = detect().handle([record("metrics", sample(1))], NOW)
-    assert result == ([], {})
+    stage = detect()
+    stage.handle([record("metrics", sample(1))], NOW)
+    assert stage.handle([record("metrics", sample(1))], NOW + 100) == ([], {})
+
+
+def test_now_and_then_the_snapshot_is_stored_although_nothing_was_said():
+    stage = detect()
+    stage.handle([record("metrics", sample(1))], NOW)
+    assert list(stage.handle([record("metrics", sample(1))], NOW + 5000).states) == ["detector"]
+
+
+def test_a_reload_says_what_ended_by_it():
+    assert topics(detect().reload(Book(), NOW).outputs) == [bus.FACTS, bus.RECORDS]
 
 
 @pytest.mark.parametrize("junk", [b"{not json", b"", b"\x00\xff", b"[]", b'{"name": 3}'], ids=["cut", "empty", "binary", "array", "types"])
@@ -164,13 +175,12 @@ def test_controllers_of_all_owned_services_start_once():
 def test_a_reload_reaches_every_machine_and_starts_new_controllers():
     stage = remediate()
     stage.tick(NOW)
-    stage.reload(Book())
+    assert list(stage.reload(Book(), NOW).states) == ["cart", "checkout"]
     assert stage.due_at_ms() == 0
 
 
 def test_states_come_back():
-    stage = remediate()
-    states = stage.handle([record(bus.FACTS, wire.encode(fact("f1", NOW)))], NOW).states
+    states = remediate().handle([record(bus.FACTS, wire.encode(fact("f1", NOW)))], NOW).states
     other = remediate()
     other.load({key: value for key, value in states.items() if value is not None})
     assert other.handle([record(bus.FACTS, wire.encode(fact("f2", NOW)))], NOW).states["checkout"] == b'["AlertFact", "AlertFact"]'
@@ -182,7 +192,7 @@ def test_what_does_not_belong_on_a_topic_is_a_dead_letter():
     assert topics(GovernStage(FakeGovernor()).handle([record(bus.PROPOSALS, wire.encode(action("a", "g", NOW)))], NOW).outputs) == [bus.DEAD_LETTERS]
 
 
-@pytest.mark.parametrize("name", ["facts", "records", "reflexarc.anything"])
+@pytest.mark.parametrize("name", ["facts", "records", "reflexarc.outcomes"])
 def test_own_topics_are_never_inputs(name: str):
     with pytest.raises(LoopError, match="choose another name"):
         check_inputs(["metrics", name], "reflexarc.")
