@@ -44,7 +44,7 @@ class Engine:
         for program in group.programs:
             try:
                 if isinstance(program, AlertProgram):
-                    out += self._alert(program, at_ms, read_ms)
+                    self._alert(program, at_ms, read_ms, out)
                 else:
                     self._record(program, read_ms)
                 self._failures.pop(program.rule.rule_id, None)
@@ -112,13 +112,13 @@ class Engine:
             compiled = self._queries[text] = compile_expr(text)
         return rows_of(compiled, self._store, at_ms)
 
-    def _alert(self, program: AlertProgram, at_ms: int, read_ms: int) -> list[Detected]:
+    def _alert(self, program: AlertProgram, at_ms: int, read_ms: int, out: list[Detected]) -> None:
         store, lives = self._store, program.lives
         held = program.held(store, read_ms, self.scope(at_ms))
         limit = program.group.limit
         if limit and (active := lives.active_with(at_ms, held)) > limit:
-            failed = self._failed(program, EvalError(f"exceeded limit of {limit} with {active} alerts"), at_ms)
-            return [*failed, *self.end(program, at_ms, Ending.BY_NODATA)]
+            out += self.end(program, at_ms, Ending.BY_NODATA)
+            raise EvalError(f"exceeded limit of {limit} with {active} alerts")
         changed = lives.on_grid(
             at_ms,
             held,
@@ -128,7 +128,7 @@ class Engine:
         if program.written or lives.by_labels:
             program.written = self._write(_alert_series(program), program.written, read_ms)
         caused_ms = self._caused_ms(program, at_ms) if changed else 0
-        return [self.fact(program, life, at_ms, caused_ms) for life in changed]
+        out += [self.fact(program, life, at_ms, caused_ms) for life in changed]
 
     def _record(self, program: RecordProgram, read_ms: int) -> None:
         results = program.results(self._store, read_ms)
