@@ -22,6 +22,7 @@ from pipeline.ports.clock import Clock
 from pipeline.ports.connector import Change, ConnectorInfo, Discovered, Fence, Observed, Permanent, Temporary, Unknown
 
 KIND: Final = "hook"
+_CONNECT_S: Final = 2.0
 _SHOWN: Final = 200  # characters of an answer that an error quotes
 
 
@@ -144,7 +145,7 @@ class _Post:
     async def send(self, what: str, url: str, body: Mapping[str, Any], *, key: str, timeout_ms: int) -> None:
         """Raises Permanent, Temporary or Unknown where the receiver did not say yes. `what` names it without its URL, which may hold a secret."""
         if self._session is None:
-            self._session = aiohttp.ClientSession()
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S))
         headers = {name: value.get_secret_value() for name, value in self._headers.items()}
         headers |= {"Content-Type": "application/json", "Idempotency-Key": key}
         try:
@@ -153,7 +154,7 @@ class _Post:
                 self._session.post(url, data=msgspec.json.encode(body), headers=headers, allow_redirects=False) as response,
             ):
                 _judge(what, response, (await response.text(errors="replace"))[:_SHOWN])
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Temporary(f"{what}: cannot connect") from error  # nothing was sent
         except TimeoutError as error:
             raise Unknown(f"{what}: no answer within {timeout_ms} ms") from error

@@ -8,13 +8,13 @@ endpoints file, and those are asked to stop only after the drain time; instances
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from connectors.process.settings import ProcessSettings
-from connectors.process.shop import Shop, StartingError
+from connectors.process.shop import Shop, ShopError, StartingError
 from connectors.process.state import State, is_settled
 from connectors.process.wishes import inverse, wish
 from connectors.settings import require_target, require_verb
@@ -24,7 +24,8 @@ from pipeline.ports.connector import Change, Conflict, ConnectorInfo, Discovered
 
 KIND: Final = "workload"
 _LOG = logging.getLogger("reflexarc.connectors.process")
-_PASS_S: Final = 0.01  # between two passes while something changes
+_PASS_S: Final = 0.01  # between two passes while an action waits
+_LOOK_S: Final = 0.05  # how soon an instance that ended is noticed
 _GIVE_UP: Final = 3  # starts in a row that ended before they were ready
 
 _INFO = ConnectorInfo(
@@ -37,6 +38,12 @@ _INFO = ConnectorInfo(
     config_model=ProcessSettings,
     crash="nothing: what is wanted is on disk first; restart carries its key, so a key already in force starts nothing again",
 )
+
+
+@dataclass(slots=True)
+class _Followed:
+    due_at: float = 0.0
+    state: State | None = None
 
 
 class Process:
@@ -56,7 +63,7 @@ class Process:
 
     async def read(self, target: Target) -> Observed:
         """What is wanted, and how many instances of it are ready."""
-        return _observed(self._shop.load(self._workload(target)))
+        return _observed(self._load(self._workload(target), target))
 
     def plan(self, target: Target, verb: str, observed: Observed, desired: Mapping[str, Any]) -> Change | None:
         """The change that leads there; None: already wanted."""
@@ -95,24 +102,20 @@ class Process:
         found = []
         for name, settings in self._config.workloads.items():
             labels = {"workload": name, "service": settings.service} | ({"site": settings.site} if settings.site else {})
-            found.append(Discovered(Target(self._name, KIND, name), labels, self._shop.load(name).value()))
+            target = Target(self._name, KIND, name)
+            found.append(Discovered(target, labels, self._load(name, target).value()))
         return found
 
     async def follow(self) -> None:
         """Start what is missing, replace what died, finish what a crash left, keep the endpoints file true. Until cancelled."""
-        due_at = dict.fromkeys(self._config.workloads, 0.0)
+        followed = {name: _Followed() for name in self._config.workloads}
         while True:
-            now = asyncio.get_running_loop().time()
-            for name in [name for name, at in due_at.items() if at <= now]:
-                pause_s = self._config.workloads[name].health.interval_ms / 1000
-                try:
-                    state = self._shop.step(name)
-                    if not is_settled(state) or len(state.instances) != state.replicas:
-                        pause_s = min(pause_s, 0.05)
-                except (OSError, ValueError) as error:
-                    _LOG.warning("workload_pass_failed", extra={"workload": name, "error": str(error)})
-                due_at[name] = now + pause_s
-            await asyncio.sleep(max(0.0, min(due_at.values()) - asyncio.get_running_loop().time()))
+            for name, one in followed.items():
+                now = asyncio.get_running_loop().time()
+                if one.due_at <= now or (one.state is not None and self._shop.lost_any(one.state)):
+                    one.state = self._step_quietly(name)
+                    one.due_at = now + self._pause_s(name, one.state)
+            await asyncio.sleep(_LOOK_S)
 
     async def close(self) -> None:
         """Stop looking; the instances stay."""
@@ -124,6 +127,12 @@ class Process:
 
     def _workload(self, target: Target) -> str:
         return require_target(target, connector=self._name, kind=KIND, known=self._config.workloads)
+
+    def _load(self, name: str, target: Target) -> State:
+        try:
+            return self._shop.load(name)
+        except ShopError as error:
+            raise Permanent(f"{target}: {error}") from error
 
     def _want(self, name: str, change: Change, fence: int) -> tuple[State, State]:
         """Compare and set; what was wanted before and what is now."""
@@ -144,6 +153,18 @@ class Process:
                 slot.state = slot.state.wanting_as(previous)
         self._settle_later(name)
 
+    def _step_quietly(self, name: str) -> State | None:
+        try:
+            return self._shop.step(name)
+        except (OSError, ShopError) as error:
+            _LOG.warning("workload_pass_failed", extra={"workload": name, "error": str(error)})
+            return None
+
+    def _pause_s(self, name: str, state: State | None) -> float:
+        if state is not None and not (is_settled(state) and len(state.instances) == state.replicas):
+            return _LOOK_S
+        return self._config.workloads[name].health.interval_ms / 1000
+
     async def _converge(self, name: str, generation: int) -> State:
         while True:
             state = self._shop.step(name)
@@ -161,12 +182,11 @@ class Process:
             self._settling[name] = asyncio.create_task(self._settle(name), name=f"settle {name}")
 
     async def _settle(self, name: str) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                state = self._shop.step(name)
-                if is_settled(state) and not any(instance.draining_at_ms for instance in state.instances):
-                    return
-                await asyncio.sleep(0.05)
+        while True:
+            state = self._step_quietly(name)
+            if state is None or (is_settled(state) and not any(instance.draining_at_ms for instance in state.instances)):
+                return
+            await asyncio.sleep(_LOOK_S)
 
 
 def _observed(state: State) -> Observed:

@@ -29,7 +29,11 @@ _STABLE_MS: Final = 10_000  # an instance that lived this long starts the back-o
 _BACKOFF_MS: Final = (0, 200, 400, 800, 1600, 3200, 6400, 12_800, 30_000)
 
 
-class StartingError(Exception):
+class ShopError(Exception):
+    """The state cannot be read, or instances cannot be started."""
+
+
+class StartingError(ShopError):
     """New instances do not get ready."""
 
 
@@ -63,11 +67,19 @@ class Shop:
 
     def load(self, name: str) -> State:
         """The state on disk, or where the workload starts."""
-        content = content_of(self._state_file(name))
-        if content is not None:
-            return _DECODER.decode(content)
+        path = self._state_file(name)
+        try:
+            content = content_of(path)
+            if content is not None:
+                return _DECODER.decode(content)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise ShopError(f"{path} cannot be read: {error}") from error
         settings = self._config.workloads[name]
         return State(replicas=settings.replicas, history=(settings.version,))
+
+    def lost_any(self, state: State) -> bool:
+        """Whether an instance that should serve has ended since `state` was seen."""
+        return any(instance.pid and not system.is_alive(instance.pid, instance.birth) for instance in state.instances)
 
     @contextlib.contextmanager
     def changing(self, name: str) -> Iterator[Slot]:
@@ -155,12 +167,15 @@ class Shop:
         fields = {"port": instance.port, "version": instance.version, "instance": instance.name}
         fields |= {"workload": name, "service": settings.service, "site": settings.site}
         self.log_folder.mkdir(parents=True, exist_ok=True)
-        pid = system.spawn(
-            [word.format(**fields) for word in settings.command],
-            env={**settings.env, system.MARK: self._mark(instance.name, now_ms)},
-            log=self.log_folder / f"{name}.log",
-            cwd=settings.cwd,
-        )
+        try:
+            pid = system.spawn(
+                [word.format(**fields) for word in settings.command],
+                env={**settings.env, system.MARK: self._mark(instance.name, now_ms)},
+                log=self.log_folder / f"{name}.log",
+                cwd=settings.cwd,
+            )
+        except OSError as error:
+            raise StartingError(f"{settings.command[0]} cannot be started: {error.strerror}") from error
         started = noted.with_instance(msgspec.structs.replace(instance, pid=pid, birth=system.birth(pid)))
         self._save(name, started)
         return started
