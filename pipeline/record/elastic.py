@@ -247,7 +247,7 @@ class ElasticStore:
                 result = await call()
             except (ApiError, TransportError) as error:
                 if not _is_passing(error):
-                    raise StoreError(f"Elasticsearch refused to {what}: {_reason(error)}") from error
+                    raise StoreError(f"Elasticsearch refused to {what}: {_reason(error)}{_advice(error)}") from error
                 await self._wait(_reason(error), pause_ms)
             else:
                 self.waiting_for = ""
@@ -277,6 +277,12 @@ def _is_passing(error: ApiError | TransportError) -> bool:
 
 def _reason(error: ApiError | TransportError) -> str:
     return f"{error.status_code} {bulk.explanation(_error_of(error))}" if isinstance(error, ApiError) else f"no answer: {error}"
+
+
+def _advice(error: ApiError | TransportError) -> str:
+    if "media_type" in str(error):
+        return " (the client is newer than the server: their major versions must match; for version 8: pip install 'elasticsearch<9')"
+    return " (is this address an Elasticsearch?)" if isinstance(error, UnsupportedProductError) else ""
 
 
 def _error_of(error: ApiError) -> Any:

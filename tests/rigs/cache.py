@@ -69,9 +69,11 @@ def maven(*arguments: str) -> None:
     if command is None:
         raise Unavailable("no `mvn` (Apache Maven) on the path to download it with")
     try:
-        done = subprocess.run([command, "-q", "-B", "-ntp", *arguments], capture_output=True, text=True, timeout=_MAVEN_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            [command, "-q", "-B", "-ntp", "-Dstyle.color=never", *arguments], capture_output=True, text=True, timeout=_MAVEN_TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise Unavailable(f"mvn did not finish within {_MAVEN_TIMEOUT_S} s") from error
     if done.returncode:
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("[ERROR]")] or ["no message"]
-        raise Unavailable(f"mvn failed: {lines[0][:400]}")
+        said = [line.removeprefix("[ERROR]").strip() for line in (done.stdout + done.stderr).splitlines()]
+        raise Unavailable(f"mvn failed: {next(filter(None, said), 'it said nothing')[:400]}")
