@@ -19,6 +19,8 @@ from pipeline.rulebook.yaml_values import inside
 from pipeline.series import MatchOp
 
 PLACEHOLDER: Final = re.compile(r"\{\{\s*\.?(?:labels\.)?([A-Za-z_][A-Za-z0-9_.]*)\s*\}\}")  # as remediation fills them
+_QUOTED: Final = re.compile(r"\"[^\"]*\"|'[^']*'")
+_MATCHERS: Final = re.compile(r"\{[^{}]*\}?")
 _BRACES: Final = re.compile(r"\{\{|\}\}")
 
 
@@ -82,8 +84,9 @@ def _metrics(text: str) -> tuple[str, ...]:
 
 
 def _hint(text: str) -> str:
-    if re.search(r"(?<![=!<>~])=(?![=~])", re.sub(r"\{[^{}]*\}|\"[^\"]*\"|'[^']*'", "", text)):
+    bare = _MATCHERS.sub("", _QUOTED.sub("", PLACEHOLDER.sub("x", text)))
+    if re.search(r"(?<![=!<>~])=(?![=~])", bare):
         return "did you mean == (comparison)?"
-    if "&&" in text or "||" in text:
+    if "&&" in bare or "||" in bare:
         return "did you mean and / or?"
     return ""

@@ -16,7 +16,7 @@ from pipeline.rulebook.check import check_book
 from pipeline.rulebook.context import Connectors, Context
 from pipeline.rulebook.files import LoadedFile
 from pipeline.rulebook.policies import POLICY_KEYS, placeholder_problems, read_exprs, read_policies
-from pipeline.rulebook.problems import Problem, SourceText, closest, did_you_mean
+from pipeline.rulebook.problems import Problem, SourceText, did_you_mean
 from pipeline.rulebook.prometheus import GROUP_KEYS, OWN_KEYS, RULE_KEYS, Defaults, read_groups
 from pipeline.rulebook.sigma_file import check_sigma, is_sigma, titles
 from pipeline.rulebook.spec import GrantSpec
@@ -112,7 +112,7 @@ def _read_document(file: LoadedFile, root: Node, defaults: Defaults) -> None:
 
 
 def _meant(name: str) -> str:
-    if name in {*RULE_KEYS, *OWN_KEYS, *GROUP_KEYS} and not closest(name, FILE_KEYS):
+    if name in {*RULE_KEYS, *OWN_KEYS, *GROUP_KEYS}:
         return "rules stand inside groups: [{name: ..., rules: [...]}]"
     return did_you_mean(name, FILE_KEYS, what="keys here")
 
