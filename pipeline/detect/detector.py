@@ -94,11 +94,9 @@ class Detector:
         if batch.logs:
             out += self._read_logs(batch, now_ms)
         if touched:
-            early = self._force.early
-            for rule in early.touch(touched, now_ms):
-                at_ms = early.ready(rule, self._store, now_ms)
-                if at_ms is not None:
-                    out += self._evaluate_early(rule, at_ms, now_ms)
+            self._force.early.touch(touched, now_ms)
+            while (taken := self._force.early.take(self._store, now_ms)) is not None:
+                out += self._evaluate_early(*taken, now_ms)
         return out
 
     def advance(self, now_ms: int) -> list[Detected]:
@@ -212,7 +210,7 @@ class Detector:
                 tick_ms, numbers = grid.take()
                 return [fact for number in numbers for fact in self._engine.tick(self._force.rules.groups[number], tick_ms)]
             case 1:
-                taken = early.take_due(now_ms)
+                taken = early.take(self._store, now_ms)
                 return self._evaluate_early(*taken, now_ms) if taken else []
             case 2:
                 return list(watches.measure_next(self._store))

@@ -3,7 +3,10 @@
 A sample of a metric that a rule reads makes an evaluation pending at the newest event time t of that metric. It is ready once its inputs at t have
 settled: every active series of the rule has delivered up to t, or `settle_ms` passed since the sample came (0: at once). A rule whose selection
 just gained or lost a series waits for the settle time, because the series that it does not know yet may still be on their way.
-While one evaluation is pending, newer samples only move the next one; a rule is evaluated at most once in max(settle, gap).
+While one evaluation is pending, newer samples only move the next one.
+
+Cost is bounded twice: a rule is looked at most once in `gap_ms`, and all rules together spend at most a fixed share of the time, estimated from the
+number of series that they read (a leaky bucket: a burst goes through at once, a lasting flood waits). Who waited longest goes first.
 
 Where a pending alert's `for` ends between samples, a timer makes an evaluation at that instant, later by as much as the data lag behind the wall.
 """
@@ -17,17 +20,22 @@ from pipeline.detect.reads import Reads
 from pipeline.series import SeriesView
 
 _NEVER = -(1 << 62)
+_COST_US, _COST_OF_SERIES_US = 100, 15  # an evaluation, roughly
+_SHARE_US = 300  # that may be spent per ms of wall time
+_BURST_US = 10_000
 
 
 @dataclass(slots=True)
 class EarlyRule:
-    """The timing state of one rule. Times `*_at_ms` are event times; `due_ms` and `*_now_ms` are wall times."""
+    """The timing state of one rule. Times `*_at_ms` are event times; `due_ms`, `checked_ms` and `*_now_ms` are wall times."""
 
-    number: int  # position in the rule book: the order of evaluation
+    number: int  # position in the rule book
     settle_ms: int
     reads: Reads
     at_ms: int | None = None  # the pending evaluation
-    due_ms: int = 0
+    due_ms: int = 0  # when it is made at the latest
+    check_ms: int = 0  # when its inputs are looked at next
+    checked_ms: int = _NEVER
     next_at_ms: int | None = None  # the newest sample after it
     next_now_ms: int = 0
     last_at_ms: int = _NEVER
@@ -35,6 +43,13 @@ class EarlyRule:
     known: int = -1  # series selected at the last evaluation
     timer_at_ms: int | None = None
     timer_due_ms: int = 0
+
+    def wake_ms(self) -> int | None:
+        """When something is to be done for this rule."""
+        pending = None if self.at_ms is None else min(self.due_ms, self.check_ms)
+        if self.timer_at_ms is None:
+            return pending
+        return self.timer_due_ms if pending is None else min(pending, self.timer_due_ms)
 
 
 class EarlyTrack:
@@ -45,57 +60,41 @@ class EarlyTrack:
         self.rules: dict[int, EarlyRule] = {}
         self._by_metric: dict[str, list[EarlyRule]] = {}
         self._waiting: dict[int, EarlyRule] = {}
+        self._next_ms: int | None = None  # not later than the first wake of the waiting ones
+        self.spent_us = 0
+        self.spent_at_ms = 0
         for rule, metrics in rules:
             self.rules[rule.number] = rule
             for name in metrics:
                 self._by_metric.setdefault(name, []).append(rule)
 
-    def reads(self, metric_name: str) -> bool:
-        """Whether a rule of this track depends on the metric."""
-        return metric_name in self._by_metric
-
-    def touch(self, newest: Mapping[str, int], now_ms: int) -> list[EarlyRule]:
-        """Samples came; `newest` is the newest event time per metric. Returns the rules touched, in order of the rule book."""
-        touched: dict[int, int] = {}
+    def touch(self, newest: Mapping[str, int], now_ms: int) -> None:
+        """Samples came; `newest` is the newest event time per metric."""
+        by_metric = self._by_metric
         for name, at_ms in newest.items():
-            for rule in self._by_metric.get(name, ()):
-                touched[rule.number] = max(at_ms, touched.get(rule.number, at_ms))
-        rules = []
-        for number in sorted(touched):
-            rule = self.rules[number]
-            self._pend(rule, max(touched[number], rule.last_at_ms), now_ms)
-            rules.append(rule)
-        return rules
-
-    def ready(self, rule: EarlyRule, view: SeriesView, now_ms: int) -> int | None:
-        """The event time to evaluate a touched rule at now; None: not yet."""
-        if rule.at_ms is None or now_ms < rule.last_now_ms + max(self._gap_ms, rule.settle_ms if rule.due_ms > now_ms else 0):
-            return None
-        if now_ms >= rule.due_ms:
-            return rule.at_ms
-        if rule.reads.count(view) != rule.known:
-            return None
-        until_ms = rule.reads.settled_until_ms(view, rule.at_ms)
-        if until_ms is None or until_ms < rule.at_ms:
-            return None
-        return min(until_ms, rule.next_at_ms) if rule.next_at_ms is not None and rule.next_at_ms > rule.at_ms else rule.at_ms
+            for rule in by_metric.get(name, ()):
+                self._pend(rule, max(at_ms, rule.last_at_ms), now_ms)
 
     def due_at_ms(self) -> int | None:
-        """When a pending evaluation or a timer is due at the latest."""
-        return min((self._wake_ms(rule) for rule in self._waiting.values()), default=None)
-
-    def take_due(self, now_ms: int) -> tuple[EarlyRule, int] | None:
-        """The next rule that is due by time, and its event time; None where there is none."""
-        due = [(self._wake_ms(rule), rule.number) for rule in self._waiting.values() if self._wake_ms(rule) <= now_ms]
-        if not due:
+        """When `take` is wanted next."""
+        if not self._waiting:
             return None
-        rule = self.rules[min(due)[1]]
-        if rule.at_ms is not None and self._pending_ms(rule) <= now_ms:
-            return rule, rule.at_ms
-        at_ms = rule.timer_at_ms
-        rule.timer_at_ms = None
-        self._settle(rule)
-        return (rule, at_ms) if at_ms is not None and at_ms > rule.last_at_ms else self.take_due(now_ms)
+        if self._next_ms is None:
+            self._next_ms = min((wake for rule in self._waiting.values() if (wake := rule.wake_ms()) is not None), default=None)
+        return None if self._next_ms is None else max(self._next_ms, self._allowed_ms())
+
+    def take(self, view: SeriesView, now_ms: int) -> tuple[EarlyRule, int] | None:
+        """The next rule to evaluate now, and at which event time; None where nothing is ready."""
+        while True:
+            due_ms = self.due_at_ms()
+            if due_ms is None or due_ms > now_ms:
+                return None
+            ready = [rule for rule in self._waiting.values() if (wake := rule.wake_ms()) is not None and wake <= now_ms]
+            self._next_ms = None
+            for rule in sorted(ready, key=lambda one: (one.last_now_ms, one.number)):
+                at_ms = self._ready_at_ms(rule, view, now_ms)
+                if at_ms is not None:
+                    return rule, at_ms
 
     def done(self, rule: EarlyRule, at_ms: int, *, now_ms: int, known: int, fires_at_ms: int | None) -> None:
         """An evaluation at `at_ms` was made. `fires_at_ms`: when the first pending alert would fire by time alone."""
@@ -103,34 +102,62 @@ class EarlyTrack:
         if rule.at_ms is None or rule.at_ms <= at_ms:
             after, rule.at_ms, rule.next_at_ms = rule.next_at_ms, None, None
             if after is not None and after > at_ms:
-                rule.at_ms, rule.due_ms = after, rule.next_now_ms + rule.settle_ms
+                self._begin(rule, after, rule.next_now_ms, now_ms)
         rule.timer_at_ms = fires_at_ms if fires_at_ms is not None and fires_at_ms > at_ms else None
         if rule.timer_at_ms is not None:
             rule.timer_due_ms = now_ms + (rule.timer_at_ms - at_ms) + rule.settle_ms
-        self._settle(rule)
+        self._spend(_COST_US + _COST_OF_SERIES_US * known, now_ms)
+        self.settle(rule)
 
-    def resume(self, rule: EarlyRule) -> None:
-        """A rule's timers were set from a stored state."""
-        self._settle(rule)
-
-    def _pend(self, rule: EarlyRule, at_ms: int, now_ms: int) -> None:
-        if rule.at_ms is None or rule.settle_ms == 0:
-            rule.due_ms = now_ms + rule.settle_ms if rule.at_ms is None else rule.due_ms
-            rule.at_ms = at_ms if rule.at_ms is None else max(at_ms, rule.at_ms)
-        elif at_ms > rule.at_ms and (rule.next_at_ms is None or at_ms > rule.next_at_ms):
-            rule.next_at_ms, rule.next_now_ms = at_ms, now_ms
-        self._waiting[rule.number] = rule
-
-    def _pending_ms(self, rule: EarlyRule) -> int:
-        return max(rule.due_ms, rule.last_now_ms + self._gap_ms)
-
-    def _wake_ms(self, rule: EarlyRule) -> int:
-        pending = self._pending_ms(rule) if rule.at_ms is not None else None
-        timer = rule.timer_due_ms if rule.timer_at_ms is not None else None
-        return min(time for time in (pending, timer) if time is not None)
-
-    def _settle(self, rule: EarlyRule) -> None:
-        if rule.at_ms is None and rule.timer_at_ms is None:
+    def settle(self, rule: EarlyRule) -> None:
+        """Wait for this rule, or no longer, as its timers say."""
+        if rule.wake_ms() is None:
             self._waiting.pop(rule.number, None)
         else:
             self._waiting[rule.number] = rule
+        self._next_ms = None
+
+    def _pend(self, rule: EarlyRule, at_ms: int, now_ms: int) -> None:
+        if rule.at_ms is None:
+            self._begin(rule, at_ms, now_ms, now_ms)
+            self.settle(rule)
+            return
+        if rule.settle_ms == 0:
+            rule.at_ms = max(at_ms, rule.at_ms)
+        elif at_ms > rule.at_ms and (rule.next_at_ms is None or at_ms > rule.next_at_ms):
+            rule.next_at_ms, rule.next_now_ms = at_ms, now_ms
+        # A sample may be the one that was waited for.
+        check_ms = max(now_ms, rule.last_now_ms + self._gap_ms, rule.checked_ms + self._gap_ms)
+        if check_ms < rule.check_ms:
+            rule.check_ms = check_ms
+            if self._next_ms is not None:
+                self._next_ms = min(self._next_ms, check_ms)
+
+    def _begin(self, rule: EarlyRule, at_ms: int, came_ms: int, now_ms: int) -> None:
+        free_ms = rule.last_now_ms + self._gap_ms
+        rule.at_ms = at_ms
+        rule.due_ms = max(came_ms + rule.settle_ms, free_ms)
+        rule.check_ms = max(now_ms, free_ms, rule.checked_ms + self._gap_ms)
+
+    def _ready_at_ms(self, rule: EarlyRule, view: SeriesView, now_ms: int) -> int | None:
+        """The event time to evaluate at, of a rule whose time has come; None: its inputs are not there yet, or its timer is moot."""
+        if rule.at_ms is not None and now_ms >= rule.due_ms:
+            return rule.at_ms
+        if rule.at_ms is not None and now_ms >= rule.check_ms:
+            rule.checked_ms, rule.check_ms = now_ms, rule.due_ms
+            if rule.reads.count(view) == rule.known and rule.reads.has_settled(view, rule.at_ms):
+                return rule.at_ms
+        if rule.timer_at_ms is not None and now_ms >= rule.timer_due_ms:
+            at_ms, rule.timer_at_ms = rule.timer_at_ms, None
+            self.settle(rule)
+            return at_ms if at_ms > rule.last_at_ms else None
+        return None
+
+    def _spend(self, cost_us: int, now_ms: int) -> None:
+        self.spent_us = max(0, self.spent_us - max(0, now_ms - self.spent_at_ms) * _SHARE_US) + cost_us
+        self.spent_at_ms = max(now_ms, self.spent_at_ms)
+
+    def _allowed_ms(self) -> int:
+        """When the next evaluation may be made."""
+        over_us = self.spent_us - _BURST_US
+        return self.spent_at_ms - (-over_us // _SHARE_US) if over_us > 0 else _NEVER

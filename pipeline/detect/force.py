@@ -73,6 +73,7 @@ class InForce:
         for number, rule in self.early.rules.items():
             if rule.last_now_ms >= 0 or rule.at_ms is not None:
                 state.early[keys[id(self.rules.alerts[number])]] = EarlyState.of(rule)
+        state.spent_us, state.spent_at_ms = self.early.spent_us, self.early.spent_at_ms
         for key, clock in zip(self.group_keys, self.grid.groups, strict=True):
             if clock.last_ms is not None:
                 state.last_ticks[key] = clock.last_ms
@@ -94,7 +95,8 @@ class InForce:
             early = state.early.get(keys[id(self.rules.alerts[number])])
             if early is not None:
                 early.put_into(rule)
-                self.early.resume(rule)
+                self.early.settle(rule)
+        self.early.spent_us, self.early.spent_at_ms = state.spent_us, state.spent_at_ms
         for key, clock in zip(self.group_keys, self.grid.groups, strict=True):
             if key in state.last_ticks:
                 clock.resume(state.last_ticks[key])

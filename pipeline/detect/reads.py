@@ -45,20 +45,21 @@ class Reads:
         """How many series are selected now."""
         return sum(len(view.select(item.selector)) for item in self.items)
 
-    def settled_until_ms(self, view: SeriesView, at_ms: int) -> int | None:
-        """Up to which instant every active series has delivered; None where none is active.
+    def has_settled(self, view: SeriesView, at_ms: int) -> bool:
+        """Whether every active series has delivered up to an instant, and there is one.
 
         Active: neither ended by a stale marker nor silent for the look-back.
         """
-        oldest: int | None = None
+        active = False
         for item in self.items:
-            shift_ms = max(item.offset_ms, 0)
+            until_ms = at_ms - max(item.offset_ms, 0)
             for series in view.select(item.selector):
-                newest = series.times[-1] + shift_ms
-                if newest <= at_ms - self.look_back_ms or (oldest is not None and newest >= oldest) or is_stale(series.values[-1]):
-                    continue
-                oldest = newest
-        return oldest
+                newest = series.times[-1]
+                if newest >= until_ms:
+                    active = True
+                elif newest > until_ms - self.look_back_ms and not is_stale(series.values[-1]):
+                    return False
+        return active
 
     def first_sample_at_ms(self, view: SeriesView, origin: Labels) -> int | None:
         """When the inputs of the element `origin` began: the first sample of the oldest series that agrees with its labels."""

@@ -31,6 +31,8 @@ class EarlyState(msgspec.Struct):
 
     at_ms: int | None
     due_ms: int
+    check_ms: int
+    checked_ms: int
     next_at_ms: int | None
     next_now_ms: int
     last_at_ms: int
@@ -73,7 +75,8 @@ class DetectorState(msgspec.Struct):
     last_ticks: dict[str, int] = {}
     stands: list[StandState] = []
     watches: list[WatchState] = []
-    newest_ms: dict[str, int] = {}
+    spent_us: int = 0
+    spent_at_ms: int = 0
     now_ms: int = 0
 
 
