@@ -48,8 +48,8 @@ WHERE excluded.revision > documents.revision
 """
 _SELECT: Final = "SELECT kind, id, at_ms, body, revision FROM documents WHERE "
 _DELETE: Final = "DELETE FROM documents WHERE kind = ? AND at_ms < ? AND coalesce(json_extract(body, ?), 1) != 0"
-# json_each gives one row for a scalar and one per element for a list: "equals" and "contains" in one.
-_HAS: Final = "EXISTS (SELECT 1 FROM json_each(body, ?) AS field WHERE {})"
+# json_each gives one row for a scalar and one per element for a list: "equals" and "contains" in one. The members of an object do not count.
+_HAS: Final = "(json_type(body, ?) != 'object' AND EXISTS (SELECT 1 FROM json_each(body, ?) AS field WHERE {}))"
 _COLUMNS: Final = {"incident_id": "incident_id", "group": '"group"'}
 _MAX_DOTS: Final = 6
 
@@ -184,7 +184,7 @@ def _equals(name: str, wanted: Any) -> tuple[str, list[Any]]:
         for option in options:
             test, more = _same(option)
             tests.append(_HAS.format(test))
-            values += [path, *more]
+            values += [path, path, *more]
     return f"({' OR '.join(tests) or 'FALSE'})", values
 
 

@@ -123,6 +123,7 @@ async def test_search_takes_a_half_open_time_range(store):
         pytest.param({"evidence.warming": True}, ["d3"], id="a truth value"),
         pytest.param({"action_ids": "a2"}, ["d1"], id="an element of a list"),
         pytest.param({"fields.source.ip": "127.0.0.2"}, ["d2"], id="a key with dots inside"),
+        pytest.param({"evidence": True}, [], id="a member of an object is not the object"),
         pytest.param({"no.such.field": "x"}, [], id="an unknown field"),
         pytest.param({"incident_id": "I7"}, [], id="case matters"),
     ],
