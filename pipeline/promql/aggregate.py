@@ -32,7 +32,8 @@ class Grouping:
         """The group's labels."""
         if not self._labels and not self._without:
             return EMPTY
-        return self._cache.get(labels) or self._cache.remember(labels, self.compute(labels))
+        found = self._cache.get(labels)
+        return self._cache.remember(labels, self.compute(labels)) if found is None else found
 
     def compute(self, labels: Labels) -> Labels:
         """As `of`, not remembered."""

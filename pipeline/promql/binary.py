@@ -156,7 +156,8 @@ class VectorVectorOp(VectorOp):
         left, right = self._left.rows(frame, at_ms), self._right.rows(frame, at_ms)
         many, one = (right, left) if self._swapped else (left, right)
         matching = self._matching
-        fill_many, fill_one = (matching.fill_right, matching.fill_left) if self._swapped else (matching.fill_left, matching.fill_right)
+        # As in Prometheus 3.14, the fill values do not change sides with group_right: `fill_left` is for a missing row of the many.
+        fill_many, fill_one = matching.fill_left, matching.fill_right
         if (not one and fill_one is None) or (not many and fill_many is None):
             return []  # nothing can match, so duplicates on the other side are no error, as in Prometheus
         by_signature = self._index(one)

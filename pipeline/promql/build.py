@@ -8,16 +8,20 @@ from functools import partial
 from typing import Any, Final
 
 from pipeline.promql import functions as fn
+from pipeline.promql import scalars
 from pipeline.promql.aggregate import PICKERS, REDUCERS, CountValuesOp, Grouping, QuantileOp, ReduceOp
 from pipeline.promql.binary import NegateOp, NegateScalarOp, ScalarBinaryOp, SetOp, VectorScalarOp, VectorVectorOp
+from pipeline.promql.calendar import CALENDAR, CalendarOp
 from pipeline.promql.errors import ExprError
-from pipeline.promql.histogram import HistogramFractionOp, HistogramQuantileOp
+from pipeline.promql.histogram import HistogramFractionOp, HistogramQuantileOp, HistogramQuantilesOp
 from pipeline.promql.over_time import RANGE_FUNCTIONS
 from pipeline.promql.parse import SET_OPERATORS
 from pipeline.promql.plan import MatrixOp, Op, Options, ScalarOp, VectorOp
 from pipeline.promql.ranged import RangeCallOp
+from pipeline.promql.relabel import LabelJoinOp, LabelReplaceOp
 from pipeline.promql.selectors import InstantOp, RangeOp, SubqueryOp
-from pipeline.promql.tree import Aggregation, Binary, Call, Instant, Negation, Node, Number, Paren, Range, Subquery, Text, unwrap
+from pipeline.promql.sorting import SortByLabelOp, SortOp
+from pipeline.promql.tree import Aggregation, Binary, Call, Instant, Kind, Negation, Node, Number, Paren, Range, Subquery, Text, unwrap
 from pipeline.series import BadMatcherError
 
 
@@ -37,7 +41,7 @@ def _negation(node: Negation, options: Options) -> Op:
 
 def _as_vector(op: Op) -> VectorOp:
     if isinstance(op, ScalarOp):
-        return fn.VectorOfOp(op)
+        return scalars.VectorOfOp(op)
     if isinstance(op, VectorOp):
         return op
     raise ExprError("an instant vector is needed here")
@@ -121,14 +125,14 @@ def _math(function: Callable[..., object], node: Call, options: Options) -> Op:
 
 
 def _ranged(node: Call, options: Options) -> Op:
-    scalars = [_scalar(arg, options) for arg in node.args if arg.kind.name == "SCALAR"]
-    matrix = next(arg for arg in node.args if arg.kind.name == "MATRIX")
-    return RangeCallOp(node.name, _matrix(matrix, options), scalars, options)
+    args = [_scalar(arg, options) for arg in node.args if arg.kind is Kind.SCALAR]
+    matrix = next(arg for arg in node.args if arg.kind is Kind.MATRIX)
+    return RangeCallOp(node.name, _matrix(matrix, options), args, options)
 
 
 def _calendar(node: Call, options: Options) -> Op:
     inner = _vector(node.args[0], options) if node.args else None
-    return fn.CalendarOp(inner, fn.CALENDAR[node.name], options)
+    return CalendarOp(inner, CALENDAR[node.name], options)
 
 
 def _absent(node: Call, options: Options) -> Op:
@@ -140,7 +144,7 @@ def _absent(node: Call, options: Options) -> Op:
 def _label_replace(node: Call, options: Options) -> Op:
     target, template, source, pattern = map(_text, node.args[1:])
     try:
-        return fn.LabelReplaceOp(_vector(node.args[0], options), _label_name(target, node.name), template, source, pattern)
+        return LabelReplaceOp(_vector(node.args[0], options), _label_name(target, node.name), template, source, pattern)
     except BadMatcherError as error:
         raise ExprError(f"invalid regular expression in label_replace(): {error}") from None
 
@@ -148,17 +152,26 @@ def _label_replace(node: Call, options: Options) -> Op:
 def _label_join(node: Call, options: Options) -> Op:
     target, separator, *sources = map(_text, node.args[1:])
     sources = [_label_name(source, node.name) for source in sources]
-    return fn.LabelJoinOp(_vector(node.args[0], options), _label_name(target, node.name), separator, sources)
+    return LabelJoinOp(_vector(node.args[0], options), _label_name(target, node.name), separator, sources)
 
 
 def _sort_by_label(node: Call, options: Options) -> Op:
-    return fn.SortByLabelOp(_vector(node.args[0], options), [_text(arg) for arg in node.args[1:]], descending=node.name.endswith("_desc"))
+    return SortByLabelOp(_vector(node.args[0], options), [_text(arg) for arg in node.args[1:]], descending=node.name.endswith("_desc"))
+
+
+def _extreme(node: Call, options: Options) -> Op:
+    return scalars.ExtremeOp(min if node.name == "min_of" else max, _scalar(node.args[0], options), _scalar(node.args[1], options))
+
+
+def _histogram_quantiles(node: Call, options: Options) -> Op:
+    label, inner = _label_name(_text(node.args[1]), node.name), _vector(node.args[0], options)
+    return HistogramQuantilesOp([_scalar(arg, options) for arg in node.args[2:]], inner, label, options)
 
 
 _MAKERS: Final[dict[str, Callable[[Call, Options], Op]]] = {
     **{name: partial(_math, function) for name, function in fn.MATH.items()},
     **dict.fromkeys(RANGE_FUNCTIONS, _ranged),
-    **dict.fromkeys(fn.CALENDAR, _calendar),
+    **dict.fromkeys(CALENDAR, _calendar),
     "round": partial(_math, fn.round_to),
     "clamp": partial(_math, fn.clamp),
     "clamp_min": partial(_math, fn.clamp_min),
@@ -169,21 +182,25 @@ _MAKERS: Final[dict[str, Callable[[Call, Options], Op]]] = {
     "histogram_fraction": lambda node, options: HistogramFractionOp(
         _scalar(node.args[0], options), _scalar(node.args[1], options), _vector(node.args[2], options), options
     ),
+    "histogram_quantiles": _histogram_quantiles,
+    "max_of": _extreme,
+    "min_of": _extreme,
+    **dict.fromkeys(("start", "end", "step", "range"), lambda node, _options: scalars.QueryOp(node.name)),
     "label_join": _label_join,
     "label_replace": _label_replace,
-    "pi": lambda _node, _options: fn.ConstantOp(math.pi),
-    "scalar": lambda node, options: fn.ScalarOfOp(_vector(node.args[0], options)),
-    "sort": lambda node, options: fn.SortOp(_vector(node.args[0], options), node.name),
-    "sort_desc": lambda node, options: fn.SortOp(_vector(node.args[0], options), node.name),
+    "pi": lambda _node, _options: scalars.ConstantOp(math.pi),
+    "scalar": lambda node, options: scalars.ScalarOfOp(_vector(node.args[0], options)),
+    "sort": lambda node, options: SortOp(_vector(node.args[0], options), node.name),
+    "sort_desc": lambda node, options: SortOp(_vector(node.args[0], options), node.name),
     "sort_by_label": _sort_by_label,
     "sort_by_label_desc": _sort_by_label,
-    "time": lambda _node, _options: fn.TimeOp(),
+    "time": lambda _node, _options: scalars.TimeOp(),
     "timestamp": lambda node, options: fn.TimestampOp(_vector(node.args[0], options), options),
-    "vector": lambda node, options: fn.VectorOfOp(_scalar(node.args[0], options)),
+    "vector": lambda node, options: scalars.VectorOfOp(_scalar(node.args[0], options)),
 }
 
 _BUILDERS: Final[dict[type[Node], Callable[[Any, Options], Op]]] = {
-    Number: lambda node, _options: fn.ConstantOp(node.value),
+    Number: lambda node, _options: scalars.ConstantOp(node.value),
     Text: lambda node, _options: node.value,
     Paren: lambda node, options: build(node.expr, options),
     Instant: InstantOp,

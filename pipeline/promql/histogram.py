@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.model.labels import METRIC_NAME, Labels
 from pipeline.promql.aggregate import warn_quantile
-from pipeline.promql.numeric import INF, NAN, divide
+from pipeline.promql.numeric import INF, NAN, divide, format_float
 from pipeline.promql.plan import Cells, Frame, LabelCache, NameDropper, Options, ScalarOp, VectorOp, distinct
 
 _LE: Final = "le"
@@ -43,16 +44,19 @@ class _HistogramOp(VectorOp):
                 name = labels.get(METRIC_NAME, "")
                 frame.warn(f'bucket label "le" is missing or has a malformed value of "{text}" for metric name "{name}"')
                 continue
-            key = self._without_le.get(labels) or self._without_le.remember(labels, labels.drop(_LE))
+            key = self._without_le.get(labels)
+            if key is None:
+                key = self._without_le.remember(labels, labels.drop(_LE))
             found.setdefault(key, _Histogram(drop)).buckets.append((bound, value))
         return found
 
 
 def _bound(text: str) -> float | None:
     try:
-        return float(text)
+        bound = float(text)
     except ValueError:
         return None
+    return None if math.isnan(bound) else bound
 
 
 class HistogramQuantileOp(_HistogramOp):
@@ -65,13 +69,41 @@ class HistogramQuantileOp(_HistogramOp):
     def rows(self, frame: Frame, at_ms: int) -> list[Cells]:
         q = self._q.number(frame, at_ms)
         warn_quantile(frame, q)
-        out = []
-        for labels, histogram in self._histograms(frame, at_ms).items():
-            value, repaired = bucket_quantile(q, histogram.buckets)
-            if repaired:
-                frame.info(f'input to histogram_quantile needed to be fixed for monotonicity for metric name "{labels.get(METRIC_NAME, "")}"')
-            out.append(self._names.cells(labels, value))
+        out = [self._names.cells(labels, _noted(frame, q, labels, found)) for labels, found in self._histograms(frame, at_ms).items()]
         return distinct(out, self._options)
+
+
+class HistogramQuantilesOp(_HistogramOp):
+    """`histogram_quantiles(v, "label", q, ...)`: several quantiles at once, told apart by a label (experimental in Prometheus)."""
+
+    def __init__(self, qs: Sequence[ScalarOp], inner: VectorOp, label: str, options: Options) -> None:
+        super().__init__(inner, options)
+        self._qs = qs
+        self._label = label
+
+    def rows(self, frame: Frame, at_ms: int) -> list[Cells]:
+        qs = [q.number(frame, at_ms) for q in self._qs]
+        for q in qs:
+            warn_quantile(frame, q)
+        out = [
+            self._names.cells(labels.set(self._label, _open_metrics(q)), _noted(frame, q, labels, found))
+            for labels, found in self._histograms(frame, at_ms).items()
+            for q in qs
+        ]
+        return distinct(out, self._options)
+
+
+def _noted(frame: Frame, q: float, labels: Labels, histogram: _Histogram) -> float:
+    value, repaired = bucket_quantile(q, histogram.buckets)
+    if repaired:
+        frame.info(f'input to histogram_quantile needed to be fixed for monotonicity for metric name "{labels.get(METRIC_NAME, "")}"')
+    return value
+
+
+def _open_metrics(value: float) -> str:
+    """A number as OpenMetrics writes it: always with a point."""
+    text = format_float(value)
+    return text if not text.lstrip("-").isdecimal() else f"{text}.0"
 
 
 class HistogramFractionOp(_HistogramOp):

@@ -24,8 +24,8 @@ def kahan_add(value: float, total: float, compensation: float) -> tuple[float, f
     return new, compensation + ((value - new) + total)
 
 
-def kahan_sum(values: Sequence[float]) -> float:
-    """Compensated sum in the given order."""
+def _compensated(values: Sequence[float]) -> tuple[float, float]:
+    """Neumaier's sum in the given order: total and compensation. The compensation means nothing unless the total is finite."""
     total = compensation = 0.0
     for value in values:
         new = total + value
@@ -34,15 +34,26 @@ def kahan_sum(values: Sequence[float]) -> float:
         else:
             compensation += (value - new) + total
         total = new
-    # With an infinity on the way the compensation is NaN; the plain total is then right (an infinity, or NaN by itself).
+    return total, compensation
+
+
+def kahan_sum(values: Sequence[float]) -> float:
+    """Compensated sum in the given order."""
+    total, compensation = _compensated(values)
     return total + compensation if math.isfinite(total) else total
 
 
 def mean(values: Sequence[float]) -> float:
-    """Average: the compensated sum divided, or, where the sum would overflow, an incremental mean from there on."""
+    """Average: the compensated sum divided, or, where the sum overflows, an incremental mean from there on."""
+    total, compensation = _compensated(values)
+    if math.isfinite(total):
+        return total / len(values) + compensation / len(values)
+    return _careful_mean(values)
+
+
+def _careful_mean(values: Sequence[float]) -> float:
     total, compensation, average = values[0], 0.0, 0.0
     incremental = False
-    count = 1
     for count, value in enumerate(values[1:], 2):
         if not incremental:
             new, new_compensation = kahan_add(value, total, compensation)
@@ -54,7 +65,7 @@ def mean(values: Sequence[float]) -> float:
             compensation /= count - 1
         share = (count - 1) / count
         average, compensation = kahan_add(value / count, share * average, share * compensation)
-    return average + compensation if incremental else total / count + compensation / count
+    return average + compensation if incremental else total / len(values) + compensation / len(values)
 
 
 def quantile(q: float, values: Sequence[float]) -> float:

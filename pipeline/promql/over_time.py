@@ -48,6 +48,8 @@ def _minimum(values: Sequence[float]) -> float:
 
 
 def _mad(values: Sequence[float]) -> float:
+    if any(map(math.isnan, values)):
+        return math.nan
     median = quantile(0.5, values)
     return quantile(0.5, [abs(value - median) for value in values])
 

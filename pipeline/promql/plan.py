@@ -35,7 +35,8 @@ class Options:
         look_back_ms: how old a sample may be for an instant selector.
         delayed_names: metric names are dropped at the very end (Prometheus' feature flag `promql-delayed-name-removal`), not at once.
         default_step_ms: the step of a subquery that names none.
-        max_steps: most steps of a range query or a subquery.
+        max_steps: most steps of a range query.
+        max_subquery_steps: most steps of a subquery.
     """
 
     compat: Compat = "v3"
@@ -43,6 +44,7 @@ class Options:
     delayed_names: bool = False
     default_step_ms: int = 60_000
     max_steps: int = 11_000
+    max_subquery_steps: int = 100_000
 
 
 class Frame:
@@ -152,7 +154,10 @@ class NameDropper:
         """A row whose metric name is gone or marked."""
         if self._delayed:
             return labels, value, True
-        return self._bare.get(labels) or self._bare.remember(labels, labels.drop(*METADATA)), value, False
+        bare = self._bare.get(labels)
+        if bare is None:
+            bare = self._bare.remember(labels, labels.drop(*METADATA))
+        return bare, value, False
 
     def with_values(self, rows: list[Cells], values: Iterable[float]) -> list[Cells]:
         """The rows with new values and without their names."""

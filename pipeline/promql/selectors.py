@@ -102,8 +102,8 @@ class SubqueryOp(MatrixOp):
         first = start // step * step
         if first < start or (first == start and not self._closed):
             first += step
-        if (until - first) // step >= frame.options.max_steps:
-            raise EvalError(f"subquery has more than {frame.options.max_steps} steps")
+        if (until - first) // step >= frame.options.max_subquery_steps:
+            raise EvalError(f"subquery has more than {frame.options.max_subquery_steps} steps")
         gathered: dict[Labels, Span] = {}
         for instant in range(first, until + 1, step):
             for labels, value, drop in self._inner.rows(frame, instant):
