@@ -5,9 +5,11 @@ Decoding is pure per message, but `rate(http_requests_total[30s])` needs a count
     http_requests_total{service, version, site, cluster, code}                         counter
     http_request_duration_seconds_bucket|_sum|_count{service, version, site, cluster}  classic histogram, no code
 
-Rules: deterministic, a fold over the records. Samples are emitted only for series that changed, stamped with the time of the newest record, and
-never twice for one time: what comes sooner than `step_ms` after the last emission waits for the next record (or for `flush`). A series that is new
-is preceded by a sample of 0, which is true, so that `rate` sees its first requests too. Nothing is stored: after a restart all counters start at 0,
+Rules: deterministic, a fold over the records. Samples are emitted for series that changed, stamped with the time of the newest record, and never
+twice for one time: what comes sooner than `step_ms` after the last emission waits for the next record (or for `flush`). Every `refresh_ms` all series
+are emitted, changed or not, as a scrape would show them: no errors since then is a counter that stands still, not missing data. A series that is new
+is preceded by a sample of 0, which is true, so that `rate` sees its first requests too; one that stood still for `forget_ms` is forgotten, as a
+proxy forgets at its restart. Nothing is stored: after a restart all counters start at 0,
 which PromQL reads as a counter reset; windows that are rebuilt by reading the input again come out the same.
 """
 
@@ -56,7 +58,9 @@ class AccessAggregator:
 
     Args:
         labels: which record labels become series labels. Bounded values only: an id or a path here makes a series each.
-        step_ms: shortest distance between two emissions.
+        step_ms: shortest distance between two emissions of one series.
+        refresh_ms: after how long a series that did not change is emitted again.
+        forget_ms: how long a series may stand still.
         max_series: label sets held; requests beyond are counted in `overflowed` and nowhere else.
     """
 
@@ -66,12 +70,14 @@ class AccessAggregator:
         buckets_s: Sequence[float] = DEFAULT_BUCKETS,
         labels: Sequence[str] = ("service", "version", "site", "cluster"),
         step_ms: int = 20,
+        refresh_ms: int = 500,
+        forget_ms: int = 600_000,
         max_series: int = 10_000,
     ) -> None:
         self._bounds = tuple(sorted(buckets_s))
         self._by_time = frozenset(labels)
         self._by_code = frozenset((*labels, "code"))
-        self._step_ms, self._max_series = step_ms, max_series
+        self._step_ms, self._refresh_ms, self._forget_ms, self._max_series = step_ms, refresh_ms, forget_ms, max_series
         self._series_of: dict[Labels, tuple[Labels, Labels]] = {}
         self._requests: dict[Labels, int] = {}
         self._histograms: dict[Labels, _Histogram] = {}
@@ -80,6 +86,8 @@ class AccessAggregator:
         self._fresh: set[Labels] = set()
         self._oldest_ms = self._newest_ms = 0
         self._emitted_at_ms: int | None = None
+        self._refreshed_at_ms = 0
+        self._moved_at_ms: dict[Labels, int] = {}  # counter or timer -> time of its last request
         self.overflowed = 0
 
     def add(self, batch: SignalBatch) -> SignalBatch:
@@ -118,6 +126,7 @@ class AccessAggregator:
         self._oldest_ms, self._newest_ms = min(self._oldest_ms, record.at_ms), max(self._newest_ms, record.at_ms)
         self._requests[counter] += 1
         self._changed[counter] = None
+        self._moved_at_ms[counter] = self._moved_at_ms[timer] = self._newest_ms
         duration_ns = record.fields.get("event.duration")
         if isinstance(duration_ns, int | float):
             if timer not in self._histograms:
@@ -137,6 +146,8 @@ class AccessAggregator:
         if not self._changed or (self._emitted_at_ms is not None and self._newest_ms < self._emitted_at_ms + step_ms):
             return None
         zero_at_ms = self._oldest_ms - 1 if self._emitted_at_ms is None else max(self._oldest_ms - 1, self._emitted_at_ms)
+        if self._newest_ms >= self._refreshed_at_ms + self._refresh_ms:
+            self._refresh()
         rows: tuple[list[Labels], list[int], list[float]] = ([], [], [])
         for counter in self._changed:
             self._append(rows, counter, [counter], [float(self._requests[counter])], zero_at_ms)
@@ -148,6 +159,20 @@ class AccessAggregator:
         self._fresh.clear()
         self._emitted_at_ms = self._newest_ms
         return rows
+
+    def _refresh(self) -> None:
+        """Mark every series as changed, and forget those that stood still for too long."""
+        self._refreshed_at_ms = self._newest_ms
+        still = [key for key, at_ms in self._moved_at_ms.items() if at_ms < self._newest_ms - self._forget_ms]
+        for key in still:
+            del self._moved_at_ms[key]
+            self._requests.pop(key, None)
+            self._histograms.pop(key, None)
+        if still:
+            gone = frozenset(still)
+            self._series_of = {labels: pair for labels, pair in self._series_of.items() if gone.isdisjoint(pair)}
+        self._changed.update(dict.fromkeys(self._requests))
+        self._slow_changed.update(dict.fromkeys(self._histograms))
 
     def _append(
         self, rows: tuple[list[Labels], list[int], list[float]], key: Labels, series: list[Labels], values: list[float], zero_at_ms: int

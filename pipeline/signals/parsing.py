@@ -21,6 +21,10 @@ def explained(data: bytes, error: Exception) -> DecodeError:
     """The reason why `data` is not JSON, with a hint for what Python and JavaScript writers get wrong."""
     if isinstance(error, RecursionError):
         return DecodeError("JSON is nested too deeply")
+    if isinstance(error, UnicodeDecodeError):
+        return DecodeError("a JSON string is not UTF-8")
+    if not data.strip():
+        return DecodeError("empty message")
     hint = ' (JSON has no NaN or Infinity: write "NaN", "+Inf", "-Inf" as strings)' if b"NaN" in data or b"Infinity" in data else ""
     return DecodeError(f"{error}{hint}")
 
