@@ -13,6 +13,7 @@ from pipeline.model.duration import format_duration
 from pipeline.rulebook.book import AlertRule, RuleBook
 from pipeline.rulebook.load import LoadResult, load_rulebook
 from pipeline.rulebook.outline import Outline, outline
+from pipeline.rulebook.problems import SourceText
 from pipeline.runtime.rule_files import UnreadableError, read_rule_files, read_text
 
 Verbs = Mapping[str, tuple[str, ...]]
@@ -122,7 +123,7 @@ def _rows(book: RuleBook) -> Iterator[Sequence[Any]]:
             wait = f" for {format_duration(rule.for_ms)}" if isinstance(rule, AlertRule) and rule.for_ms else ""
             yield kind, rule.name, rule.where, f"every {format_duration(group.interval_ms)}{wait}: {' '.join(rule.expr.split())}"
     for sigma in book.sigma:
-        yield "sigma", _title(sigma.text), sigma.where, ""
+        yield from (("sigma", title, sigma.where, "") for title in _titles(sigma.text))
     for service in book.services:
         yield "service", service.name, "", ", ".join(f"{name}={value}" for name, value in service.match.items())
     for policy in book.policies:
@@ -133,5 +134,8 @@ def _rows(book: RuleBook) -> Iterator[Sequence[Any]]:
         yield "failover", failover.name, "", f"{failover.mode}: {failover.service} {' > '.join(failover.priority)}"
 
 
-def _title(text: str) -> str:
-    return next((line.removeprefix("title:").strip() for line in text.splitlines() if line.startswith("title:")), "")
+def _titles(text: str) -> list[str]:
+    from pipeline.rulebook.sigma_file import titles
+    from pipeline.rulebook.yaml_source import read_documents
+
+    return titles(read_documents(SourceText("", text))[0])

@@ -76,7 +76,7 @@ class _Reader:
         if not isinstance(root, YamlMapping):
             return None, [self.source.problem(root.at, f"the configuration should be a mapping, not {kind_of(root)}")]
         root = YamlMapping({name: entry for name, entry in root.entries.items() if not _empty(entry[1])}, root.at, root.size)
-        content = self._filled(root, ())
+        content = self._filled(root)
         self._connectors(root.get("connectors"), content.get("connectors"))
         config, found = shaped(Config, root, self.source, value=content, hide=self._hidden)
         self.problems.extend(found)
@@ -86,13 +86,13 @@ class _Reader:
 
     # --- secrets ---------------------------------------------------------------------------------------------------------------------
 
-    def _filled(self, node: Node, path: tuple[str | int, ...]) -> Any:
+    def _filled(self, node: Node) -> Any:
         """The node's plain value with `${...}` replaced."""
         match node:
             case YamlMapping():
-                return {name: self._filled(value, (*path, name)) for name, (_, value) in node.entries.items()}
+                return {name: self._filled(value) for name, (_, value) in node.entries.items()}
             case Sequence():
-                return [self._filled(item, (*path, index)) for index, item in enumerate(node.items)]
+                return [self._filled(item) for item in node.items]
             case Scalar():
                 return self._text(node) if "${" in node.text else plain(node)
 
@@ -158,9 +158,7 @@ class _Reader:
         rest = YamlMapping({key: entry for key, entry in node.entries.items() if key != "kind"}, node.at, node.size)
         # The same values are handed to the connector, so texts that were mended here are mended there too.
         value = {key: item for key, item in content.items() if key != "kind"}
-        _, problems = shaped(
-            model, rest, self.source, value=value, hide=lambda message: self._hidden(f"connector {name}: {message}" if message else "")
-        )
+        _, problems = shaped(model, rest, self.source, value=value, hide=self._hidden, inside=("connectors", name))
         self.problems.extend(problems)
         content.update(value)
 

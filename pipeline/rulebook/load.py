@@ -64,8 +64,9 @@ def load_rulebook(
     defaults = Defaults(default_interval_ms, default_settle_ms)
     loaded = [_read(SourceText(file, files[file]), defaults) for file in sorted(files)]
     problems = [problem for file in loaded for problem in file.problems]
-    book = _book(loaded, grants or {}, defaults)
+    book = None
     if not any(problem.fatal for problem in problems):
+        book = _book(loaded, grants or {}, defaults)
         context = Context(connectors, receivers, frozenset(known_metrics), grants is not None)
         problems.extend(check_book(book, loaded, context))
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))

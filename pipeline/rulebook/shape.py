@@ -39,15 +39,18 @@ _WANTED: Final = {
 }
 
 
-def shaped(model: type[M], node: Node, source: SourceText, *, value: Any = None, hide: Callable[[str], str] = str) -> tuple[M | None, list[Problem]]:
+def shaped(
+    model: type[M], node: Node, source: SourceText, *, value: Any = None, hide: Callable[[str], str] = str, inside: Path = ()
+) -> tuple[M | None, list[Problem]]:
     """Validate `node` of `source` as a `model`.
 
     Args:
         model: what to build.
         node: from what.
         source: in which file.
-        value: the node's plain value where the caller changed it (secrets filled in).
+        value: the node's plain value where the caller changed it (secrets filled in); texts are mended in it.
         hide: what to do to every message before it is shown.
+        inside: the path of `node` in the file, for messages.
     """
     content = plain(node) if value is None else value
     if not isinstance(content, dict):
@@ -60,7 +63,11 @@ def shaped(model: type[M], node: Node, source: SourceText, *, value: Any = None,
             errors = error.errors(include_url=False)
         if not _take_texts(content, node, errors):
             break
-    return None, _problems(model, node, source, errors, hide)
+    found = [
+        source.problem(at, hide(f"{dotted((*inside, *path))}{message}"), suggestion=hide(suggestion), show=not secret_key(path))
+        for path, at, message, suggestion in _problems(model, node, errors)
+    ]
+    return None, found
 
 
 def _take_texts(content: Any, node: Node, errors: PySequence[Any]) -> bool:
@@ -78,7 +85,7 @@ def _take_texts(content: Any, node: Node, errors: PySequence[Any]) -> bool:
     return changed
 
 
-def _problems(model: type[BaseModel], node: Node, source: SourceText, errors: PySequence[Any], hide: Callable[[str], str]) -> list[Problem]:
+def _problems(model: type[BaseModel], node: Node, errors: PySequence[Any]) -> list[tuple[Path, Position, str, str]]:
     """One problem per place: of several that speak of the same value (members of a union) the wishes are joined; the deeper place wins."""
     best: dict[Path, tuple[Position, list[str], str]] = {}
     for error in errors:
@@ -90,14 +97,8 @@ def _problems(model: type[BaseModel], node: Node, source: SourceText, errors: Py
         else:
             best[path] = (at, [message], suggestion)
     shallow = {path[:length] for path in best for length in range(1, len(path))}
-    union_leftovers = {
-        path for path in best if path in shallow and all(message.startswith(("should be", "needs at least")) for message in best[path][1])
-    }
-    return [
-        source.problem(at, hide(f"{dotted(path)}{_joined(messages)}"), suggestion=hide(suggestion), show=not secret_key(path))
-        for path, (at, messages, suggestion) in sorted(best.items(), key=lambda item: item[1][0])
-        if path not in union_leftovers
-    ]
+    leftovers = {path for path in best if path in shallow and all(message.startswith(("should be", "needs at least")) for message in best[path][1])}
+    return [(path, at, _joined(messages), suggestion) for path, (at, messages, suggestion) in best.items() if path not in leftovers]
 
 
 def dotted(path: PySequence[str | int]) -> str:

@@ -135,6 +135,8 @@ class _Composer:
         tab = _tab_in_indentation(self.source.line(at.line))
         if tab:
             return self.source.problem(Position(at.line, tab), "a tab is used for indentation", suggestion="YAML wants spaces there")
+        if "nesting depth" in str(error.problem):  # libyaml's own limit, met before ours by a run of brackets
+            return self.source.problem(at, f"nested deeper than {MAX_DEPTH} levels")
         context = f"{error.context}: " if error.context else ""
         message = f"not YAML: {context}{error.problem or 'cannot be read'}"
         return self.source.problem(at, message, suggestion=_syntax_hint(self.source.line(at.line), str(error.problem)))

@@ -17,7 +17,7 @@ from pipeline.rulebook.problems import Problem
 CASES = Path(__file__).parents[2] / "cases" / "bad_input"
 CONNECTORS = {
     "edge": {"shift_traffic": ("route",), "fail_over": ("sites",), "block": ("blocklist",)},
-    "prod": {verb: ("deployment",) for verb in ("scale", "restart", "roll_back", "deploy")},
+    "prod": dict.fromkeys(("scale", "restart", "roll_back", "deploy"), ("deployment",)),
 }
 
 
