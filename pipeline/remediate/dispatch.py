@@ -65,9 +65,9 @@ class Draft:
 
     @property
     def action_id(self) -> str:
-        """The same wish of the same attempt always has this id."""
-        root = self.incident_id or self.owner
-        return stable_id("action", root, self.policy, self.step, self.serial, self.verb, self.target, self.reverts)
+        """The same wish of the same attempt always has this id. A would-be action is another one: what was only observed may still be done."""
+        root, kind = self.incident_id or self.owner, "would-be" if self.mode == "observe" else "action"
+        return stable_id(kind, root, self.policy, self.step, self.serial, self.verb, self.target, self.reverts)
 
     @property
     def rank(self) -> arbiter.Rank:
