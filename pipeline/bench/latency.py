@@ -1,7 +1,7 @@
 """From a sample on the bus to an action applied in a local connector: the whole way, every stage included.
 
-Many small services, each with one document of the `file` connector. Background samples flow at the asked rate, one JSON message each; one service after
-the other goes over its threshold, and the connector's own note of when it wrote ends that measurement.
+Many small services, each with one document of the `file` connector. Background samples flow at the asked rate, one JSON message each; one
+service after the other goes over its threshold, and the connector's own note of when it wrote ends that measurement.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.app import App, load_config, load_rules, open_bus
+from pipeline.app import load_config, load_rules, open_bus
+from pipeline.app.whole import App
 from pipeline.ports.bus import Bus, OutRecord
 
 TICK_S: Final = 0.01
@@ -67,7 +68,7 @@ async def measure(plan: Plan, directory: Path) -> Latencies:
     await app.start()
     bus: Bus = await open_bus(settings) if plan.kafka else app.bus
     try:
-        while app.unready:
+        while app.unready:  # noqa: ASYNC110 - readiness is a question, not an event
             await asyncio.sleep(TICK_S)
         return await _load(plan, bus, directory)
     finally:

@@ -30,6 +30,7 @@ START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.02
 PORTS_PER_WORKLOAD: Final = 20
+INSTANCES: Final = 4  # two of checkout-a, the canary, one of checkout-b
 
 
 class WorldError(RuntimeError):
@@ -70,7 +71,6 @@ class World:
         """The variables that the configuration file asks for."""
         return os.environ | {
             "DEMO_DIR": str(self.directory),
-            "DEMO_DATA_DIR": str(self.directory / f"engine-{mode}"),
             "DEMO_MODE": mode,
             "DEMO_RULES": str(RULES),
             "DEMO_CODE": str(RULES.parents[1]),
@@ -90,7 +90,7 @@ class World:
                 "pipeline",
                 "run",
                 "--config",
-                str(self.config),
+                str(CONFIG),
                 env=self.environment(mode),
                 stdout=log,
                 stderr=log,
@@ -124,7 +124,12 @@ class World:
         await self._wait(f"http://127.0.0.1:{self.admin_port}/server_info", self._envoy, f"Envoy (see {self.directory}/envoy.log)")
 
     async def until_serving(self) -> None:
-        """Return when the proxy answers 200 for the service."""
+        """Return when the instances are there and the proxy answers 200 for the service."""
+        endpoints = self.directory / "endpoints.json"
+        if not await wait_until(
+            lambda: endpoints.exists() and endpoints.read_text(encoding="utf-8").count('"ready": true') >= INSTANCES, START_SECONDS
+        ):
+            raise WorldError(f"the service instances are not ready after {START_SECONDS:.0f} s:\n{self._last_words()}")
         await self._wait(f"http://127.0.0.1:{self.public_port}/checkout", self._envoy, "the checkout service behind the proxy")
 
     async def _wait(self, url: str, process: asyncio.subprocess.Process | None, what: str) -> None:
