@@ -257,7 +257,7 @@ class Detector:
 
     def _move_floor(self, now_ms: int) -> None:
         nexts = (self._force.grid.next_tick_ms, self._watches.next_at_ms())
-        self._floor_ms = min(now_ms, *(time for time in nexts if time is not None)) - self._retention_ms
+        self._floor_ms = min([now_ms, *(time for time in nexts if time is not None)]) - self._retention_ms
 
     def _evict(self, now_ms: int) -> None:
         if now_ms - self._evicted_ms < _EVICT_EVERY_MS:

@@ -145,7 +145,8 @@ class Engine:
         return set(results)
 
     def _caused_ms(self, program: AlertProgram, at_ms: int) -> int:
-        newest = max((self._newest_ms.get(name, 0) for name in program.inputs), default=0)
+        names = program.base.metric_names if program.base else ()
+        newest = max((self._newest_ms.get(name, 0) for name in names), default=0)
         return min(newest, at_ms) or at_ms
 
     def _failed(self, program: AlertProgram | RecordProgram, error: PromQLError, at_ms: int) -> list[Detected]:

@@ -12,7 +12,6 @@ from pipeline.detect.early import EarlyRule, EarlyTrack
 from pipeline.detect.facts import DetectOptions, ReloadReport
 from pipeline.detect.grid import GridClock, GroupClock
 from pipeline.detect.programs import AlertProgram
-from pipeline.detect.reads import Reads
 from pipeline.detect.ruleset import ALERT_METRICS, Chain, Program, RuleSet
 from pipeline.detect.state import DetectorState, EarlyState, RuleState
 from pipeline.promql import Compiled, PromQLError, compile_expr
@@ -56,10 +55,8 @@ class InForce:
             if program.rule.evaluation == "grid" or program.group.query_offset_ms or past & recorded or reads & ALERT_METRICS:
                 continue
             self.chains[number] = chain
-            parts: list[Program] = [program, *chain.programs]
-            items = [item for part in parts for item in part.reads.items if item.selector.metric_name not in recorded]
-            combined = Reads(tuple(items), program.reads.look_back_ms, program.reads.window_ms)
-            found.append((EarlyRule(number, program.rule.settle_ms, combined), program.inputs))
+            if program.base is not None and program.base.metric_names:
+                found.append((EarlyRule(number, program.rule.settle_ms, program.base), program.base.metric_names))
         return found
 
     def save(self) -> DetectorState:

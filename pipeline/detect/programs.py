@@ -82,7 +82,7 @@ class AlertProgram:
     annotations: tuple[tuple[str, Text], ...]
     presence: Presence
     lives: Lives
-    inputs: frozenset[str] = frozenset()  # the metrics from outside that it rests on
+    base: Reads | None = None  # what it reads from outside, through recording rules
     warming_ms: int = 0  # how much past the expression needs, through recorded metrics
     written: set[Labels] = field(default_factory=set)
     _full: dict[Labels, Labels] = field(default_factory=dict)
@@ -133,9 +133,9 @@ class AlertProgram:
 
     def is_warming(self, life: Life, view: SeriesView, at_ms: int) -> bool:
         """Whether the inputs of this life began inside the window that the expression looks at."""
-        if not self.warming_ms:
+        if not self.warming_ms or self.base is None:
             return False
-        first = self.reads.first_sample_at_ms(view, life.origin)
+        first = self.base.first_sample_at_ms(view, life.origin)
         return first is not None and first > at_ms - self.warming_ms
 
     def _with_rule_labels(self, labels: Labels, value: float, scope: Scope) -> Labels:

@@ -85,7 +85,7 @@ class RuleSet:
         self._recorded = {program.rule.name for program in self.records}
         for program in self.alerts:
             chain = self.chain(program.reads.metric_names)
-            program.inputs = self.inputs(program.reads)
+            program.base = self._base(program, chain)
             program.warming_ms = program.reads.window_ms + max((record.reads.window_ms for record in chain.programs), default=0)
 
     def chain(self, metric_names: Iterable[str]) -> Chain:
@@ -102,11 +102,11 @@ class RuleSet:
             grown = len(found) > before
         return Chain([self.records[number] for number in sorted(found)])
 
-    def inputs(self, reads: Reads) -> frozenset[str]:
-        """The metrics from outside that an expression rests on."""
-        chain = self.chain(reads.metric_names)
-        below = frozenset(name for program in chain.programs for name in program.reads.metric_names)
-        return (reads.metric_names | below) - chain.names - ALERT_METRICS
+    def _base(self, program: AlertProgram, chain: Chain) -> Reads:
+        parts: list[Program] = [program, *chain.programs]
+        own = self._recorded | ALERT_METRICS
+        items = tuple(item for part in parts for item in part.reads.items if item.selector.metric_name not in own)
+        return Reads(items, program.reads.look_back_ms, program.reads.window_ms)
 
     def lookback_ms(self) -> int:
         """The longest past that any rule needs, through the recording rules below it."""

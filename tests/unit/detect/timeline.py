@@ -109,6 +109,10 @@ class Timeline:
         self.until(now_ms)
         self._note(now_ms, self.detector.advance(now_ms))
 
+    def late(self, now_ms: int) -> None:
+        """`advance` came late: nothing was done when it was due."""
+        self._note(now_ms, self.detector.advance(now_ms))
+
     def restart(self, rules: RuleBook | None = None) -> None:
         """As after a crash: a new detector from the stored state, its windows rewound from the inputs."""
         stored = self.detector.snapshot()
@@ -182,8 +186,8 @@ def run(case: dict[str, Any]) -> list[dict[str, Any]]:
             case "restart":
                 line.until(now_ms)
                 line.restart(book_of(what) if isinstance(what, dict) else None)
-            case "silence":
-                line.until(now_ms)
+            case "late_advance":
+                line.late(now_ms)
             case _:
                 line.feed(batch_of(kind, what, now_ms), now_ms)
     line.until(START_MS + offset(case["until"]))
