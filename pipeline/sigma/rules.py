@@ -20,6 +20,7 @@ from pipeline.sigma.conditions import Test, compile_condition
 from pipeline.sigma.errors import SigmaError
 
 _SINGLE_TYPES: Final = ("event_count", "value_count", "temporal")
+_WRONG_SHAPE: Final = (TypeError, AttributeError, ValueError, KeyError, RecursionError)  # what pySigma raises on YAML of an unexpected shape
 _RISING: Final = {"GTE": 0, "GT": 1, "EQ": 0}
 
 
@@ -99,7 +100,7 @@ def _parse(text: str, where: str) -> list[Any]:
         raise SigmaError(f"not YAML: {' '.join(str(error).split())}", where) from error
     except PySigmaError as error:
         raise SigmaError(str(error), where) from error
-    except (TypeError, AttributeError, ValueError, KeyError) as error:
+    except _WRONG_SHAPE as error:
         raise SigmaError(f"not a Sigma rule: {error}", where) from error
     if collection.filters:
         raise SigmaError("Sigma filters are not supported: write the exception into the rule's condition", where)
@@ -131,6 +132,7 @@ def _resolve(collection: Any, places: Mapping[int, str]) -> Compiled:
         if isinstance(rule, SigmaCorrelationRule):
             try:
                 rule.resolve_rule_references(collection)
+                rule.aliases.resolve_rule_references(collection)
             except PySigmaError as error:
                 raise SigmaError(str(error), places[id(rule)]) from error
     detections: list[Detection] = []
@@ -146,6 +148,8 @@ def _resolve(collection: Any, places: Mapping[int, str]) -> Compiled:
             raise SigmaError(error.message, where) from error
         except (PySigmaError, ParseBaseException) as error:
             raise SigmaError(str(error), where) from error
+        except _WRONG_SHAPE as error:
+            raise SigmaError(f"not a Sigma rule: {error}", where) from error
     return Compiled(tuple(detections), tuple(correlations))
 
 
