@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pipeline.model.labels import METRIC_NAME, Labels
 from pipeline.promql.errors import EvalError
 from pipeline.promql.numeric import ARITHMETIC, COMPARE
-from pipeline.promql.plan import METADATA, Cells, Frame, LabelCache, NameDropper, Options, ScalarOp, VectorOp, distinct
+from pipeline.promql.plan import Cells, Frame, LabelCache, NameDropper, Options, ScalarOp, VectorOp, distinct
 from pipeline.promql.tree import Matching
+from pipeline.series import METADATA
 
 
 class ScalarBinaryOp(ScalarOp):

@@ -12,11 +12,11 @@ from pipeline.model.labels import EMPTY, Labels
 from pipeline.promql.build import build
 from pipeline.promql.errors import EvalError
 from pipeline.promql.parse import Expression, parse
-from pipeline.promql.plan import METADATA, SAME_LABELSET, Cells, Compat, Frame, MatrixOp, Op, Options, ScalarOp, VectorOp, finished
+from pipeline.promql.plan import SAME_LABELSET, Cells, Compat, Frame, MatrixOp, Op, Options, ScalarOp, VectorOp, finished
 from pipeline.promql.reads import Read, reads
 from pipeline.promql.tree import Kind
 from pipeline.promql.values import Matrix, Result, Row, Scalar, String, Track, Vector
-from pipeline.series import SeriesView
+from pipeline.series import METADATA, SeriesView
 
 
 class Compiled:
@@ -97,7 +97,7 @@ class Compiled:
     @staticmethod
     def _matrix(op: MatrixOp, frame: Frame, at_ms: int) -> Matrix:
         tracks: dict[Labels, Track] = {}
-        for labels, drop, times, values in op.window(frame, at_ms).spans:
+        for labels, drop, times, values, _ in op.window(frame, at_ms).spans:
             final = labels.drop(*METADATA) if drop else labels
             if final in tracks:
                 raise EvalError(SAME_LABELSET)

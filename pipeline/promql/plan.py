@@ -11,16 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from pipeline.model.labels import METRIC_NAME, Labels
+from pipeline.model.labels import Labels
 from pipeline.promql.errors import EvalError
 from pipeline.promql.values import Notes
-from pipeline.series import SeriesView
+from pipeline.series import METADATA, SeriesView
 
 Compat = Literal["v3", "v2"]
 Cells = tuple[Labels, float, bool]
-
-METADATA: Final = (METRIC_NAME, "__type__", "__unit__")
-"""Labels that describe what a metric is: gone as soon as a value means something else."""
 
 SAME_LABELSET: Final = "vector cannot contain metrics with the same labelset"
 _MAX_CACHE: Final = 100_000
@@ -80,12 +77,13 @@ _NO_NOTES: Final = Notes()
 
 
 class Span(NamedTuple):
-    """Samples of one series inside a window; never empty."""
+    """Samples of one series inside a window; never empty. `bare`: the labels without `METADATA` where they are at hand."""
 
     labels: Labels
     drop_name: bool
     times: array[int]
     values: array[float]
+    bare: Labels | None = None
 
 
 class Window(NamedTuple):
@@ -129,15 +127,23 @@ Op = VectorOp | ScalarOp | MatrixOp | str
 
 
 class LabelCache(dict[Labels, Labels]):
-    """Memo of a pure function from labels to labels; starts over when full, so that churning series cannot fill the memory."""
+    """Memo of a pure function from labels to labels; starts over when full, so that churning series cannot fill the memory.
 
-    __slots__ = ()
+    Equal results are one object: cheap to keep, and cheap to look up.
+    """
+
+    __slots__ = ("_results",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._results: dict[Labels, Labels] = {}
 
     def remember(self, source: Labels, result: Labels) -> Labels:
         """Store and return."""
         if len(self) >= _MAX_CACHE:
             self.clear()
-        self[source] = result
+            self._results.clear()
+        self[source] = result = self._results.setdefault(result, result)
         return result
 
 

@@ -30,11 +30,16 @@ class RangeCallOp(VectorOp):
         args = [arg.number(frame, at_ms) for arg in self._args]
         window = self._matrix.window(frame, at_ms)
         function, cells = self._function, self._names.cells
+        share = not self._options.delayed_names
         out: list[Cells] = []
-        for labels, drop, times, values in window.spans:
+        for labels, drop, times, values, bare in window.spans:
             value = function(times, values, window, args)
-            if value is not None:
-                out.append((labels, value, drop) if self._keeps_name else cells(labels, value))
+            if value is None:
+                continue
+            if self._keeps_name:
+                out.append((labels, value, drop))
+            else:
+                out.append((bare, value, False) if share and bare is not None else cells(labels, value))
         if window.spans:
             self._annotate(frame, window.spans[0].labels.metric_name, args)
         return out if self.one_name or self._keeps_name else distinct(out, self._options)

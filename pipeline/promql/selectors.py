@@ -79,7 +79,7 @@ class RangeOp(MatrixOp):
                 continue
             times, values = series.window(after, until)
             if times:
-                spans.append(Span(series.labels, False, times, values))
+                spans.append(Span(series.labels, False, times, values, series.bare))
         return Window(start, until, at_ms, spans)
 
 

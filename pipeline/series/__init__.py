@@ -5,12 +5,13 @@ raises because of what a feed contains (a reason comes back instead), and the sa
 """
 
 from pipeline.series.matchers import BadMatcherError, Matcher, MatchOp, Selector
-from pipeline.series.ring import Series
+from pipeline.series.ring import METADATA, Series
 from pipeline.series.stale import STALE_NAN, is_stale
 from pipeline.series.store import Appended, EvictReport, ExtendReport, SeriesLimits, SeriesStore
 from pipeline.series.view import AnchoredView, SeriesView
 
 __all__ = [
+    "METADATA",
     "STALE_NAN",
     "AnchoredView",
     "Appended",

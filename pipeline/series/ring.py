@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from typing import Final
 
 from pipeline.model.labels import METRIC_NAME, Labels
 from pipeline.series.stale import is_stale
+
+METADATA: Final = (METRIC_NAME, "__type__", "__unit__")
+"""Labels that say what a metric is; they go as soon as a value means something else."""
 
 
 class Series:
@@ -28,9 +32,9 @@ class Series:
 
     @property
     def bare(self) -> Labels:
-        """The labels without the metric name, built once."""
+        """The labels without `METADATA`, built once and shared by all who need it."""
         if self._bare is None:
-            self._bare = self.labels.drop(METRIC_NAME)
+            self._bare = self.labels.drop(*METADATA)
         return self._bare
 
     @property
