@@ -3,7 +3,7 @@
 A revert goes out only while the value in force is still ours and the inverse is valid now: a backend that would get traffic again is not dead, and
 replicas do not fall below what demand needs. Undoing a scale-up releases the floor and cuts nothing. Weights that were moved away from a bad
 version go home by themselves once a later step of the same run has verifiably replaced that version *and* its backend is seen alive on another
-version (`strict`); otherwise they stay until an operator releases them.
+version (`strict`) and is not itself named after the bad one (then it selects instances by version, and nobody serves behind it); otherwise they stay until an operator releases them.
 """
 
 from __future__ import annotations
@@ -239,8 +239,10 @@ def _not_proven(turn: Turn, release: Release, done: Done) -> Hold | None:
         if weight <= done.action.desired["weights"].get(name, 0):
             continue
         values = backend_values(turn, done.action, name)
+        # A backend that is named after the bad version selects instances by version: once that is rolled back, nobody serves behind it.
+        selects_bad = name == release.bad_version
         alive = values and all(value.get("ready", 0) > 0 and value.get("version", release.bad_version) != release.bad_version for value in values)
-        if not alive:
+        if selects_bad or not alive:
             text = (
                 f"Backend {name} is not seen alive on another version than {release.bad_version or 'the bad one'}, so its traffic stays where it is."
             )
