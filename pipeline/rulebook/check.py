@@ -7,6 +7,7 @@ from pipeline.rulebook.check_catalogue import check_services
 from pipeline.rulebook.check_controllers import check_failovers, check_muting, check_scalers
 from pipeline.rulebook.check_metrics import check_metrics
 from pipeline.rulebook.check_policies import check_policies
+from pipeline.rulebook.check_sigma import check_sigma_rules
 from pipeline.rulebook.context import Context
 from pipeline.rulebook.files import LoadedFile
 from pipeline.rulebook.problems import Problem
@@ -21,4 +22,5 @@ def check_book(book: RuleBook, files: list[LoadedFile], context: Context) -> lis
     check_failovers(book, files, context, problems)
     check_muting(book, files, problems)
     check_metrics(book, files, context, problems)
+    problems.extend(check_sigma_rules([document for file in files for document in file.sigma_documents]))
     return problems

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pipeline.rulebook.book import SigmaRule
+from pipeline.rulebook.check_sigma import Document
 from pipeline.rulebook.expressions import Expr
 from pipeline.rulebook.inline import steps_of
 from pipeline.rulebook.problems import Problem, Severity, SourceText
@@ -26,6 +27,7 @@ class LoadedFile:
     exprs: list[tuple[str, Expr]] = field(default_factory=list)
     sigma: list[SigmaRule] = field(default_factory=list)
     sigma_titles: list[str] = field(default_factory=list)
+    sigma_documents: list[Document] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 

@@ -13,6 +13,7 @@ from typing import Final
 from pipeline.model.records import stable_id
 from pipeline.rulebook.book import RuleBook, SigmaRule
 from pipeline.rulebook.check import check_book
+from pipeline.rulebook.check_sigma import documents_of
 from pipeline.rulebook.context import Connectors, Context
 from pipeline.rulebook.files import LoadedFile
 from pipeline.rulebook.policies import POLICY_KEYS, placeholder_problems, read_exprs, read_policies
@@ -83,6 +84,7 @@ def _read(source: SourceText, defaults: Defaults) -> LoadedFile:
         file.problems.extend(check_sigma(source, documents))
         file.sigma.append(SigmaRule(source.text, source.file))
         file.sigma_titles = titles(documents)
+        file.sigma_documents = documents_of(source, documents)
         return file
     written = [node for node in documents if not (isinstance(node, Scalar) and node.is_null)]
     if len(written) > 1:
