@@ -183,7 +183,8 @@ class Shop:
     def _free_port(self, name: str, state: State) -> int:
         settings = self._config.workloads[name]
         taken = {instance.port for instance in state.instances}
-        for port in settings.port_range:
+        ports, first = settings.port_range, state.serial % len(settings.port_range)
+        for port in (*ports[first:], *ports[:first]):  # round and round, so that a port is not another instance's at once
             if port not in taken and system.is_free(settings.address, port):
                 return port
         raise StartingError(f"{name}: no free port in {settings.ports}")
