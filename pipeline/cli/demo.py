@@ -11,6 +11,7 @@ from rich.console import Console
 
 from pipeline.cli.output import fail
 
+WIDTH = 150  # of the report where there is no terminal to ask
 NEXT = """
 next:
   reflexarc demo --play                break it yourself
@@ -37,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.demo.world import WorldError
 
     console = Console(stderr=args.json == "-")
+    if not console.is_terminal:
+        console.width = WIDTH
     names = tuple(args.act or play.ACTS)
     if unknown := set(names) - set(play.ACTS):
         print(f"reflexarc demo: no act {', '.join(sorted(unknown))}; there are: {', '.join(play.ACTS)}")
