@@ -14,6 +14,7 @@ from pipeline.promql.binary import NegateOp, NegateScalarOp, ScalarBinaryOp, Set
 from pipeline.promql.calendar import CALENDAR, CalendarOp
 from pipeline.promql.errors import ExprError
 from pipeline.promql.histogram import HistogramFractionOp, HistogramQuantileOp, HistogramQuantilesOp
+from pipeline.promql.info import InfoOp
 from pipeline.promql.over_time import RANGE_FUNCTIONS
 from pipeline.promql.parse import SET_OPERATORS
 from pipeline.promql.plan import MatrixOp, Op, Options, ScalarOp, VectorOp
@@ -163,6 +164,12 @@ def _extreme(node: Call, options: Options) -> Op:
     return scalars.ExtremeOp(min if node.name == "min_of" else max, _scalar(node.args[0], options), _scalar(node.args[1], options))
 
 
+def _info(node: Call, options: Options) -> Op:
+    selector = unwrap(node.args[1]) if len(node.args) > 1 else None
+    matchers = selector.selector.matchers if isinstance(selector, Instant) else ()
+    return InfoOp(_vector(node.args[0], options), node.args[0], matchers, options)
+
+
 def _histogram_quantiles(node: Call, options: Options) -> Op:
     label, inner = _label_name(_text(node.args[1]), node.name), _vector(node.args[0], options)
     return HistogramQuantilesOp([_scalar(arg, options) for arg in node.args[2:]], inner, label, options)
@@ -186,6 +193,7 @@ _MAKERS: Final[dict[str, Callable[[Call, Options], Op]]] = {
     "max_of": _extreme,
     "min_of": _extreme,
     **dict.fromkeys(("start", "end", "step", "range"), lambda node, _options: scalars.QueryOp(node.name)),
+    "info": _info,
     "label_join": _label_join,
     "label_replace": _label_replace,
     "pi": lambda _node, _options: scalars.ConstantOp(math.pi),
