@@ -5,6 +5,7 @@ Guarantee: no label takes more than `MAX_VALUES` values (the rest counts as `oth
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -15,6 +16,8 @@ from pipeline.ports.clock import Clock
 
 MAX_VALUES: Final = 200
 FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_PLACE: Final = re.compile(r"^(?:(?:line|element|alert) \d+: )+")
+_VARYING: Final = re.compile(r"\d+|'[^']*'?|\"[^\"]*\"?")
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -70,8 +73,9 @@ class Telemetry:
         self._late.labels(self._value("input", source)).inc(count)
 
     def dead_letter(self, source: str, reason: str) -> None:
-        """Count one dead letter. `reason` is a code (decode, future, limit); of a free text only the part before the first colon is used."""
-        self._dead.labels(self._value("input", source), self._value("dead_reason", reason.partition(":")[0][:60])).inc()
+        """Count one dead letter by a short form of its reason: without place, numbers and quotations."""
+        short = _VARYING.sub("N", _PLACE.sub("", reason).partition(":")[0])[:60].strip()
+        self._dead.labels(self._value("input", source), self._value("dead_reason", short)).inc()
 
     def lag(self, source: str, partition: int, records: int) -> None:
         """How many records of a partition are unread."""
