@@ -72,6 +72,8 @@ def _compiled(documents: PySequence[Document]) -> Problem | None:
         if syntax is not None:
             return _bad_condition(document, syntax)
         return document.source.problem(_at(document.node, message), message, suggestion=_hint(documents, message))
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:  # pySigma trips over some wrong types instead of naming them
+        return documents[0].source.problem(documents[0].node.at, f"not a Sigma rule: {error}")
     return None
 
 

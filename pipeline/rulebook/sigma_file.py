@@ -7,7 +7,7 @@ from typing import Final
 
 from pipeline.rulebook.fields import Fields
 from pipeline.rulebook.problems import Problem, SourceText, closest
-from pipeline.rulebook.yaml_source import Mapping, Node, Scalar
+from pipeline.rulebook.yaml_source import Mapping, Node, Scalar, Sequence, kind_of
 
 KNOWN_KEYS: Final = frozenset(
     {
@@ -69,8 +69,9 @@ def _check_rule(source: SourceText, node: Mapping, problems: list[Problem]) -> N
         meant = closest(name, KNOWN_KEYS) if name not in KNOWN_KEYS else ""
         if meant and meant not in node.entries:
             problems.append(source.problem(key.at, f"unknown key {name!r} in a Sigma rule", suggestion=f"did you mean {meant!r}?"))
-    if not fields.text("title"):
+    if fields.value("title") is None:
         fields.wrong(node, "a Sigma rule needs a title")
+    fields.text("title")
     if fields.value("level") is not None:
         fields.choice("level", LEVELS)
     if fields.value("status") is not None:
@@ -117,5 +118,11 @@ def _correlation(fields: Fields, node: Mapping) -> None:
     inner = Fields(fields.source, correlation, fields.problems, "a correlation")
     inner.only(("type", "rules", "group-by", "timespan", "condition", "aliases", "generate"))
     for key in ("type", "timespan"):
-        if not inner.text(key):
+        if inner.value(key) is None:
             inner.wrong(correlation, f"a correlation needs {key}")
+        else:
+            inner.text(key)
+    rules = correlation.get("rules")
+    for named in rules.items if isinstance(rules, Sequence) else [rules] if rules is not None else []:
+        if not isinstance(named, Scalar) or named.is_null:
+            inner.wrong(named, f"rules should name rules by id or name, not {kind_of(named)}")
