@@ -6,14 +6,24 @@ Durations are written as `5m` and held as `*_ms`; secrets are `SecretStr`, which
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from pathlib import PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from pipeline.rulebook.spec import DurationMs, GrantSpec, Spec
+from pipeline.signals.access_aggregator import DURATION, REQUESTS
 
 Format = Literal["json", "json-batch", "prometheus-remote-write", "envoy-access", "ecs", "alertmanager"]
+
+
+_BRINGS: Final = {"envoy-access": (REQUESTS, *(f"{DURATION}_{part}" for part in ("bucket", "sum", "count")))}
+
+
+def brought_by(formats: Iterable[str]) -> tuple[str, ...]:
+    """The metrics that inputs of these formats always make."""
+    return tuple(name for kind in dict.fromkeys(formats) for name in _BRINGS.get(kind, ()))
 
 
 def _listen(value: Any) -> Any:
@@ -244,3 +254,8 @@ class Config(Spec):
     detect: Detect = Detect()
     metrics: tuple[str, ...] = ()
     observe_interval_ms: DurationMs = Field(default=30_000, alias="observe_interval", gt=0)
+
+    @property
+    def known_metrics(self) -> tuple[str, ...]:
+        """What inputs bring: as listed, and what their formats always make."""
+        return (*self.metrics, *brought_by(one.format for one in self.inputs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pipeline.rulebook.config_spec import brought_by
 from pipeline.rulebook.problems import SourceText
 from pipeline.rulebook.yaml_source import Mapping, Node, Scalar, Sequence, read_documents
 
@@ -26,7 +27,9 @@ def outline(text: str) -> Outline:
     connectors = {name: _text(node.get("kind")) for name, node in _entries(root, "connectors").items() if isinstance(node, Mapping)}
     metrics = root.get("metrics")
     names = tuple(filter(None, map(_text, metrics.items))) if isinstance(metrics, Sequence) else ()
-    return Outline(names, connectors, tuple(_entries(root, "receivers")))
+    inputs = root.get("inputs")
+    formats = [_text(one.get("format")) for one in inputs.items if isinstance(one, Mapping)] if isinstance(inputs, Sequence) else []
+    return Outline((*names, *brought_by(formats)), connectors, tuple(_entries(root, "receivers")))
 
 
 def _entries(root: Mapping, key: str) -> dict[str, Node]:

@@ -45,6 +45,7 @@ def test_a_whole_configuration_is_read():
     assert (config.defaults.evaluation_interval_ms, config.detect.settle_ms, config.observe_interval_ms) == (15_000, 100, 10_000)
     assert config.receivers["oncall"].webhook is not None
     assert config.data_dir == ".reflexarc"
+    assert set(config.metrics) < set(config.known_metrics)
 
 
 def test_an_empty_configuration_is_the_default():
@@ -118,7 +119,8 @@ def test_beyond_loopback_a_token_is_enough():
 
 def test_the_outline_tells_what_rules_are_checked_against_even_without_secrets():
     found = outline(CONFIG)
-    assert found.metrics == ("http_requests_total", "envoy_*")
+    assert found.metrics[:2] == ("http_requests_total", "envoy_*")
+    assert "http_request_duration_seconds_bucket" in found.metrics  # what the format envoy-access makes
     assert found.connectors == {"edge": "envoy"}
     assert found.receivers == ("oncall", "file")
     assert outline("- x").metrics == ()
