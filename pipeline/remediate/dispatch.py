@@ -17,7 +17,7 @@ from pipeline.model.records import Action, Budget, Grant, Outcome, OutcomeStatus
 from pipeline.model.target import Target
 from pipeline.remediate import arbiter
 from pipeline.remediate.state import Done, Order, Seen
-from pipeline.remediate.turn import Hold, Launched, Refused, Settled, Turn
+from pipeline.remediate.turn import About, Hold, Launched, Refused, Settled, Turn
 
 GRANT_WAIT_MS: Final = 2000
 GRACE_MS: Final = 30_000  # the executor's own retries and its journey back
@@ -149,7 +149,7 @@ def _await_approval(turn: Turn, order: Order) -> None:
     turn.state.orders[action.id] = order
     evidence = {"action_id": action.id, "desired": action.desired, "expires_at_ms": action.expires_at_ms}
     text = f"{describe(action)} waits for approval: reflexarc approve {action.id}"
-    turn.decide(Verdict.HOLD, Reason.MODE_PROPOSE, text, evidence, **about(action), mode="propose")
+    turn.decide(Verdict.HOLD, Reason.MODE_PROPOSE, text, evidence, **about(action, mode="propose"))
 
 
 def _propose(turn: Turn, order: Order) -> None:
@@ -170,7 +170,7 @@ def _launch(turn: Turn, order: Order) -> None:
     if orphan is None:
         turn.effects.append(action)
         would = "Would have: " if action.mode == "observe" else ""
-        turn.decide(Verdict.ACT, reason, f"{would}{describe(action)}", {"desired": action.desired}, **about(action), mode=action.mode)
+        turn.decide(Verdict.ACT, reason, f"{would}{describe(action)}", {"desired": action.desired}, **about(action))
     turn.inbox.append(Launched(order))
     if orphan is not None:
         settle(turn, orphan)
@@ -240,7 +240,7 @@ def settle(turn: Turn, outcome: Outcome) -> None:
         "error": outcome.error,
         "applied_at_ms": outcome.applied_at_ms,
     }
-    turn.decide(verdict, outcome.reason or reason, text, evidence, **about(order.action), mode=order.action.mode)
+    turn.decide(verdict, outcome.reason or reason, text, evidence, **about(order.action))
     turn.inbox.append(Settled(order, outcome))
     turn.again = True
 
@@ -269,14 +269,25 @@ def _remember(turn: Turn, done: Done) -> None:
             del turn.state.done[id_]
 
 
+READ_BACK: Final[Mapping[str, tuple[str, ...]]] = {
+    "scale": ("replicas",),
+    "roll_back": ("version",),
+    "deploy": ("version",),
+    "shift_traffic": ("weights",),
+    "fail_over": ("sites",),
+    "fail_back": ("sites",),
+}
+BESIDES: Final = ("ready", "version", "previous_version", "replicas", "blocked")
+
+
 def _observe(turn: Turn, action: Action, outcome: Outcome) -> None:
-    """What the executor read back is the newest observation, until the connector says otherwise."""
-    if outcome.status not in IN_FORCE or outcome.after is None:
+    """What the executor read back (or at least wrote) is the newest observation, until the connector says otherwise."""
+    if outcome.status not in IN_FORCE:
         return
-    names = {"scale": ("replicas", "ready"), "roll_back": ("version", "ready"), "deploy": ("version", "ready")}.get(
-        action.verb, ("weights", "sites", "blocked")
-    )
-    news = {name: outcome.after[name] for name in names if name in outcome.after}
+    after = outcome.after or {}
+    news = {name: after.get(name, action.desired.get(name)) for name in READ_BACK.get(action.verb, ())}
+    news |= {name: after[name] for name in BESIDES if name in after}
+    news = {name: value for name, value in news.items() if value is not None and value != "previous"}
     known = turn.state.observed.get(str(action.target))
     at_ms = outcome.applied_at_ms or outcome.at_ms
     if news and (known is None or known.at_ms <= at_ms):
@@ -311,7 +322,7 @@ def _brief(value: Any) -> str:
     return str(value)
 
 
-def about(action: Action) -> Any:
+def about(action: Action, mode: str = "") -> About:
     """The fields of a decision that speak of this action."""
     return {
         "incident_id": action.incident_id,
@@ -320,4 +331,5 @@ def about(action: Action) -> Any:
         "policy": action.policy,
         "verb": action.verb,
         "target": action.target,
+        "mode": mode or action.mode,
     }

@@ -24,13 +24,13 @@ from pipeline.model.records import (
     Tick,
     Watch,
 )
-from pipeline.remediate import commands, dispatch, incidents, revert, shadow, steps, wants
+from pipeline.remediate import commands, dispatch, failover, incidents, revert, scaler, shadow, steps, wants
 from pipeline.remediate.state import AlertEntry, Seen, State, dump, load
 from pipeline.remediate.turn import Launched, Refused, Settled, Turn
 from pipeline.rulebook.book import RuleBook
 
 Handler = Callable[[Turn, "Launched | Refused | Settled"], None]
-OWNERS: Final[Mapping[str, object]] = {"run": steps, "release": revert, "operator": commands}
+OWNERS: Final[Mapping[str, object]] = {"run": steps, "release": revert, "operator": commands, "scaler": scaler, "failover": failover}
 HANDLERS: Final[Mapping[type, str]] = {Launched: "launched", Refused: "refused", Settled: "settled"}
 ROUNDS: Final = 50  # how often one step may go round; a step that needs more is a mistake of ours, and goes on at the next tick
 
@@ -68,6 +68,7 @@ class Remediator:
         times += [override.expires_at_ms for override in state.overrides.values() if override.expires_at_ms]
         times += [release.due_at_ms for release in state.releases.values()]
         times += [due for incident in state.incidents.values() if (due := incidents.due_at_ms(turn, incident)) is not None]
+        times += [due for entry in state.failovers.values() if (due := failover.due_at_ms(entry, state.now_ms)) is not None]
         soonest = min(times, default=wants.NEVER_MS)
         return soonest if soonest < wants.NEVER_MS else None
 
@@ -91,6 +92,8 @@ class Remediator:
 
 def _adopt_rules(turn: Turn) -> None:
     turn.state.rules_version, turn.state.started, turn.again = turn.rules.version, True, True
+    scaler.adopt(turn)
+    failover.adopt(turn)
 
 
 def _take(turn: Turn, event: RemediatorInput) -> None:
@@ -118,6 +121,7 @@ def _advance(turn: Turn) -> None:
     revert.advance(turn)
     for _ in range(ROUNDS):
         _deliver(turn)
+        failover.advance(turn)
         wants.advance(turn)
         if not turn.inbox and not turn.again:
             break
@@ -176,6 +180,9 @@ def _measurement(turn: Turn, measurement: Measurement) -> None:
     for run in list(turn.state.runs.values()):
         if run.verification is not None and measurement.watch_id in run.verification.watches:
             steps.measured(turn, run, measurement)
+            return
+    scaler.measured(turn, measurement)
+    failover.measured(turn, measurement)
 
 
 def _observation(turn: Turn, observation: Observation) -> None:

@@ -3,7 +3,8 @@
 A revert goes out only while the value in force is still ours and the inverse is valid now: a backend that would get traffic again is not dead, and
 replicas do not fall below what demand needs. Undoing a scale-up releases the floor and cuts nothing. Weights that were moved away from a bad
 version go home by themselves once a later step of the same run has verifiably replaced that version *and* its backend is seen alive on another
-version (`strict`) and is not itself named after the bad one (then it selects instances by version, and nobody serves behind it); otherwise they stay until an operator releases them.
+version (`strict`) and is not itself named after the bad one (then it selects instances by version, and nobody serves behind it); otherwise they
+stay until an operator releases them.
 """
 
 from __future__ import annotations

@@ -154,6 +154,7 @@ class ScalerState(msgspec.Struct):
     up_events: list[tuple[int, int]] = []  # (at_ms, change)
     down_events: list[tuple[int, int]] = []
     floor: int = 0  # what demand needs as of the last value; a revert never goes below
+    would_be: int = -1  # observe: what was planned last
 
 
 class FailoverState(msgspec.Struct):
@@ -165,15 +166,19 @@ class FailoverState(msgspec.Struct):
     incident_id: str = ""
     serial: int = 0
     watches: dict[str, str] = {}  # watch id -> "<unhealthy|healthy>:<site>" or "demand"
-    truths: dict[str, str] = {}
-    since_ms: dict[str, int] = {}  # since when the truth under the same key holds
+    truths: dict[str, str] = {}  # by the same key, the newest answer
+    since_ms: dict[str, int] = {}  # since when it has been that
+    heard_ms: dict[str, int] = {}  # event time of the newest answer
     demand: float | None = None
-    demand_at_ms: int = 0
+    order_id: str = ""  # what is on its way
+    answer: str = ""  # how it ended
     needed: int = 0
-    began_at_ms: int = 0
+    entered_at_ms: int = 0  # when the phase began
     due_at_ms: int = 0
-    share: int = 0  # index of the fail-back step in force
-    before: Mapping[str, Any] | None = None
+    share: int = 0  # fail-back: the percentage in force on the site that traffic comes home to
+    override_id: str = ""
+    replicas_before: dict[str, int] = {}  # workload -> replicas before capacity led traffic
+    verified: bool = False
     regret_until_ms: int = 0
 
 

@@ -24,7 +24,7 @@ from pipeline.remediate.plans import draft, expressions, names_of, plan, policy_
 from pipeline.remediate.state import Run, Want
 from pipeline.remediate.templates import TemplateError, render
 from pipeline.remediate.transitions import Happening
-from pipeline.remediate.turn import Hold, Launched, Refused, Settled, Turn
+from pipeline.remediate.turn import About, Hold, Launched, Refused, Settled, Turn
 from pipeline.rulebook.spec import Policy, Step
 
 HELD_RETRY_MS: Final = 5000
@@ -140,13 +140,13 @@ def _held(turn: Turn, run: Run, policy: Policy, hold: Hold) -> Hold | None:
     if not run.changed and not run.failed and run.step == 0:
         return hold
     run.held_since_ms = run.held_since_ms or turn.now_ms
-    about = {"incident_id": run.incident_id, "alert_id": run.alert_id, "policy": run.policy}
+    about: About = {"incident_id": run.incident_id, "alert_id": run.alert_id, "policy": run.policy}
     if turn.now_ms - run.held_since_ms > policy.guard.ttl_ms:
         text = f"Step {run.step + 1} of {run.policy} was held for longer than its TTL: {hold.text}"
-        turn.decide(Verdict.DROP, Reason.STALE, text, {"held_by": hold.reason, **hold.evidence}, **about)  # type: ignore[arg-type]  # the same keys
+        turn.decide(Verdict.DROP, Reason.STALE, text, {"held_by": hold.reason, **hold.evidence}, **about)
         finish(turn, run, text, failed=True)
         return None
-    turn.decide_once(f"run:{run.id}:{run.step}", hold, **about)  # type: ignore[arg-type]  # the same keys
+    turn.decide_once(f"run:{run.id}:{run.step}", hold, **about)
     run.phase, run.serial = "held", _next_serial(turn, run)
     run.due_at_ms = hold.retry_at_ms or turn.now_ms + HELD_RETRY_MS
     return None
@@ -299,7 +299,7 @@ def measured(turn: Turn, run: Run, measurement: Measurement) -> None:
 
 def _judged(turn: Turn, run: Run, step: Step, verdict: verify.Verdict, evidence: Mapping[str, Any]) -> None:
     verify.end(turn, run)
-    about: Any = {"incident_id": run.incident_id, "alert_id": run.alert_id, "policy": run.policy, "verb": step.verb}
+    about: About = {"incident_id": run.incident_id, "alert_id": run.alert_id, "policy": run.policy, "verb": step.verb}
     if run.step_changed:
         about["action_id"] = run.step_changed[-1]
     if verdict is verify.Verdict.SUCCESS:

@@ -15,7 +15,7 @@ from pipeline.remediate.guards import Asked
 from pipeline.remediate.muting import labels_of
 from pipeline.remediate.state import AlertEntry, Run, Want
 from pipeline.remediate.transitions import Happening
-from pipeline.remediate.turn import Hold, Turn
+from pipeline.remediate.turn import About, Hold, Turn
 from pipeline.rulebook.spec import Policy
 
 NEVER_MS: Final = 2**60
@@ -33,7 +33,7 @@ def policies_for(turn: Turn, entry: AlertEntry) -> list[Policy]:
 def raise_wants(turn: Turn, entry: AlertEntry) -> None:
     """A firing alert: note every policy that may act on it, or say that there is none."""
     alert, policies = entry.alert, policies_for(turn, entry)
-    about = {"alert_id": alert.id, "incident_id": entry.incident_id}
+    about: About = {"alert_id": alert.id, "incident_id": entry.incident_id}
     if not entry.service and not any(policy.service for policy in policies):
         hold = Hold(
             Reason.NO_SERVICE,
@@ -41,10 +41,10 @@ def raise_wants(turn: Turn, entry: AlertEntry) -> None:
             {"labels": dict(alert.labels)},
             verdict=Verdict.NOTE,
         )
-        turn.decide_once(f"alert:{alert.id}", hold, **about)  # type: ignore[arg-type]  # the same keys
+        turn.decide_once(f"alert:{alert.id}", hold, **about)
     elif not policies:
         hold = Hold(Reason.NO_POLICY, f"No policy speaks of {alert.name}.", {"labels": dict(alert.labels)}, verdict=Verdict.NOTE)
-        turn.decide_once(f"alert:{alert.id}", hold, **about)  # type: ignore[arg-type]  # the same keys
+        turn.decide_once(f"alert:{alert.id}", hold, **about)
     else:
         for policy in policies:
             _want(turn, policy.name, entry)
