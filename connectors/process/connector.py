@@ -144,7 +144,7 @@ class Process:
                 return state, state
             if change.version not in {"", str(state.generation)} or not state.holds(change.before):
                 raise Conflict(f"{change.target}: generation is {state.generation}, planned on {change.version or 'none'}", observed=state.value())
-            slot.state = state.wanting(change.after).fenced(fence)
+            slot.state = state.wanting(change.verb, change.after).fenced(fence)
             return state, slot.state
 
     def _restore(self, name: str, previous: State, wanted: State) -> None:

@@ -46,7 +46,7 @@ class WorkloadSettings(Settings):
     site: str = ""
     command: tuple[str, ...] = Field(min_length=1)
     version: str
-    versions: tuple[str, ...] = ()  # those that may run; empty: any
+    versions: tuple[str, ...] = ()  # those that may run, oldest first (what stands before `version` is what it replaced); empty: any
     replicas: int = Field(default=1, ge=0)
     ports: PortRange
     address: str = "127.0.0.1"
@@ -70,6 +70,11 @@ class WorkloadSettings(Settings):
         if self.replicas > len(self.port_range):
             raise ValueError(f"replicas {self.replicas} need more than the {len(self.port_range)} ports of {self.ports}")
         return self
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """The versions up to the one that it starts with."""
+        return self.versions[: self.versions.index(self.version) + 1] if self.versions else (self.version,)
 
     @property
     def port_range(self) -> range:

@@ -75,7 +75,7 @@ class Shop:
         except (OSError, msgspec.MsgspecError) as error:
             raise ShopError(f"{path} cannot be read: {error}") from error
         settings = self._config.workloads[name]
-        return State(replicas=settings.replicas, history=(settings.version,))
+        return State(replicas=settings.replicas, history=settings.history)
 
     def lost_any(self, state: State) -> bool:
         """Whether an instance that should serve has ended since `state` was seen."""
@@ -184,7 +184,8 @@ class Shop:
         settings = self._config.workloads[name]
         taken = {instance.port for instance in state.instances}
         ports, first = settings.port_range, state.serial % len(settings.port_range)
-        for port in (*ports[first:], *ports[:first]):  # round and round, so that a port is not another instance's at once
+        in_turn: list[int] = [*ports[first:], *ports[:first]]  # round and round, so that a port is not another instance's at once
+        for port in in_turn:
             if port not in taken and system.is_free(settings.address, port):
                 return port
         raise StartingError(f"{name}: no free port in {settings.ports}")

@@ -63,14 +63,14 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         mine = {"replicas": self.replicas, "version": self.version, "restart_key": self.restart_key}
         return all(mine[key] == value for key, value in wanted.items())
 
-    def wanting(self, wanted: Mapping[str, Any]) -> State:
+    def wanting(self, verb: str, wanted: Mapping[str, Any]) -> State:
         """This state with another wish, one generation on. Instances are not touched."""
         return msgspec.structs.replace(
             self,
             generation=self.generation + 1,
             replicas=wanted.get("replicas", self.replicas),
             restart_key=wanted.get("restart_key", self.restart_key),
-            history=_history(self.history, wanted.get("version", self.version)),
+            history=_history(self.history, verb, wanted.get("version", self.version)),
         )
 
     def wanting_as(self, other: State) -> State:
@@ -116,9 +116,9 @@ def is_settled(state: State) -> bool:
     )
 
 
-def _history(history: tuple[str, ...], version: str) -> tuple[str, ...]:
-    # Going back to a version forgets what came after it, so that `previous` never leads to what was left because it was bad.
-    if version in history:
+def _history(history: tuple[str, ...], verb: str, version: str) -> tuple[str, ...]:
+    if verb == "roll_back" and version in history:
+        # What was rolled back is forgotten, so that `previous` never leads to it again.
         last = len(history) - 1 - history[::-1].index(version)
         return history[: last + 1]
-    return (*history, version)[-20:]
+    return (*(one for one in history if one != version), version)[-20:]

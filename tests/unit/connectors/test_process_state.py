@@ -46,23 +46,27 @@ def test_ready_counts_only_instances_of_the_wanted_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    ("history", "version", "after"),
+    ("history", "verb", "version", "after"),
     [
-        pytest.param(("v1",), "v2", ("v1", "v2"), id="a new version"),
-        pytest.param(("v1", "v2"), "v2", ("v1", "v2"), id="the same again"),
-        pytest.param(("v1", "v2"), "v1", ("v1",), id="going back forgets what was bad"),
-        pytest.param(("v1", "v2", "v3"), "v1", ("v1",), id="going back two"),
+        pytest.param(("v1",), "deploy", "v2", ("v1", "v2"), id="a new version"),
+        pytest.param(("v1", "v2"), "deploy", "v2", ("v1", "v2"), id="the same again"),
+        pytest.param(("v1", "v2"), "deploy", "v1", ("v2", "v1"), id="an old version deployed anew replaces the newer one"),
+        pytest.param(("v1", "v2"), "roll_back", "v1", ("v1",), id="rolling back forgets what was bad"),
+        pytest.param(("v1", "v2", "v3"), "roll_back", "v1", ("v1",), id="rolling back two"),
+        pytest.param(("v1", "v2"), "roll_back", "v0", ("v1", "v2", "v0"), id="rolling back to one that never ran here"),
     ],
 )
-def test_previous_never_leads_to_what_was_left(history: tuple[str, ...], version: str, after: tuple[str, ...]) -> None:
-    changed = state(history=history).wanting({"version": version})
+def test_previous_is_what_ran_before_and_never_what_was_rolled_back(
+    history: tuple[str, ...], verb: str, version: str, after: tuple[str, ...]
+) -> None:
+    changed = state(history=history).wanting(verb, {"version": version})
     assert (changed.history, changed.generation) == (after, 2)
 
 
 def test_a_long_history_is_shortened() -> None:
     current = state()
     for number in range(50):
-        current = current.wanting({"version": f"w{number}"})
+        current = current.wanting("deploy", {"version": f"w{number}"})
     assert len(current.history) == 20
     assert current.value()["previous_version"] == "w48"
 
