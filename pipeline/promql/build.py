@@ -18,7 +18,7 @@ from pipeline.promql.info import InfoOp
 from pipeline.promql.over_time import RANGE_FUNCTIONS
 from pipeline.promql.parse import SET_OPERATORS
 from pipeline.promql.plan import MatrixOp, Op, Options, ScalarOp, VectorOp
-from pipeline.promql.ranged import RangeCallOp
+from pipeline.promql.ranged import EDGE_FUNCTIONS, RangeCallOp, RateOp
 from pipeline.promql.relabel import LabelJoinOp, LabelReplaceOp
 from pipeline.promql.selectors import InstantOp, RangeOp, SubqueryOp
 from pipeline.promql.sorting import SortByLabelOp, SortOp
@@ -128,7 +128,10 @@ def _math(function: Callable[..., object], node: Call, options: Options) -> Op:
 def _ranged(node: Call, options: Options) -> Op:
     args = [_scalar(arg, options) for arg in node.args if arg.kind is Kind.SCALAR]
     matrix = next(arg for arg in node.args if arg.kind is Kind.MATRIX)
-    return RangeCallOp(node.name, _matrix(matrix, options), args, options)
+    op = _matrix(matrix, options)
+    if node.name in EDGE_FUNCTIONS and isinstance(op, RangeOp):
+        return RateOp(node.name, op, options)
+    return RangeCallOp(node.name, op, args, options)
 
 
 def _calendar(node: Call, options: Options) -> Op:

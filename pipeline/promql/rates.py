@@ -26,43 +26,55 @@ def increase_of(values: Sequence[float]) -> float:
     return total
 
 
-def _extrapolated(times: Sequence[int], values: Sequence[float], window: Window, *, counter: bool) -> float | None:
-    """The change over the whole window, extrapolated to its edges where samples come close enough to them.
+def extrapolated(change: float, first: float, edges: tuple[int, int], count: int, window: tuple[int, int], *, counter: bool) -> float:
+    """A change between two samples, extended to the window's edges where samples come close enough to them.
 
     "Close enough" is 110 % of the mean distance between samples; otherwise half that distance is assumed. A counter is not
     extrapolated below zero.
+
+    Args:
+        change: how much the value rose from the first to the last sample, resets accounted for.
+        first: the first sample's value.
+        edges: times of the first and the last sample.
+        count: number of samples, at least 2.
+        window: start and end.
+        counter: whether a value below zero is impossible.
     Source: Prometheus, `rate`.
     """
-    if len(values) < 2:
-        return None
-    change = increase_of(values) if counter else values[-1] - values[0]
-    to_start = (times[0] - window.start_ms) / 1000
-    to_end = (window.end_ms - times[-1]) / 1000
-    covered = (times[-1] - times[0]) / 1000
-    between = covered / (len(values) - 1)
+    to_start = (edges[0] - window[0]) / 1000
+    to_end = (window[1] - edges[1]) / 1000
+    covered = (edges[1] - edges[0]) / 1000
+    between = covered / (count - 1)
     if to_start >= between * 1.1:
         to_start = between / 2
-    if counter and change > 0 and values[0] >= 0:
-        to_start = min(to_start, covered * (values[0] / change))
+    if counter and change > 0 and first >= 0:
+        to_start = min(to_start, covered * (first / change))
     if to_end >= between * 1.1:
         to_end = between / 2
     return change * ((covered + to_start + to_end) / covered)
 
 
+def _over_window(times: Sequence[int], values: Sequence[float], window: Window, *, counter: bool) -> float | None:
+    if len(values) < 2:
+        return None
+    change = increase_of(values) if counter else values[-1] - values[0]
+    return extrapolated(change, values[0], (times[0], times[-1]), len(values), (window.start_ms, window.end_ms), counter=counter)
+
+
 def rate(times: Sequence[int], values: Sequence[float], window: Window, _args: Sequence[float]) -> float | None:
     """Increase per second."""
-    change = _extrapolated(times, values, window, counter=True)
+    change = _over_window(times, values, window, counter=True)
     return None if change is None else change / ((window.end_ms - window.start_ms) / 1000)
 
 
 def increase(times: Sequence[int], values: Sequence[float], window: Window, _args: Sequence[float]) -> float | None:
     """Increase over the window."""
-    return _extrapolated(times, values, window, counter=True)
+    return _over_window(times, values, window, counter=True)
 
 
 def delta(times: Sequence[int], values: Sequence[float], window: Window, _args: Sequence[float]) -> float | None:
     """Change of a gauge over the window."""
-    return _extrapolated(times, values, window, counter=False)
+    return _over_window(times, values, window, counter=False)
 
 
 def irate(times: Sequence[int], values: Sequence[float], _window: Window, _args: Sequence[float]) -> float | None:

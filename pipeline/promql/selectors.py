@@ -69,10 +69,14 @@ class RangeOp(MatrixOp):
         self._range_ms = node.range_ms
         self._closed = options.compat == "v2"
 
-    def window(self, frame: Frame, at_ms: int) -> Window:
+    def bounds(self, frame: Frame, at_ms: int) -> tuple[int, int, int]:
+        """Where the window starts and ends, and the time after which samples belong to it (one before the start if that is closed)."""
         until = moved(frame, at_ms, at=self._at, offset_ms=self._offset_ms)
         start = max(until - self._range_ms, frame.floor_ms)
-        after = start - 1 if self._closed and start > frame.floor_ms else start
+        return start, until, start - 1 if self._closed and start > frame.floor_ms else start
+
+    def window(self, frame: Frame, at_ms: int) -> Window:
+        start, until, after = self.bounds(frame, at_ms)
         spans = []
         for series in frame.view.select(self.selector):
             if series.times[-1] <= after:

@@ -19,7 +19,7 @@ METADATA: Final = (METRIC_NAME, "__type__", "__unit__")
 class Series:
     """Samples of one label set, oldest first. 16 bytes a sample; read through `window` and `last`, never change the arrays from outside."""
 
-    __slots__ = ("_bare", "_stale", "first_sample_at_ms", "labels", "times", "values")
+    __slots__ = ("_bare", "_stale", "first_sample_at_ms", "labels", "rising", "times", "values")
 
     def __init__(self, labels: Labels, first_sample_at_ms: int) -> None:
         self.labels = labels
@@ -27,6 +27,8 @@ class Series:
         self.values = array("d")
         self.first_sample_at_ms = first_sample_at_ms
         """Time of the oldest sample ever stored here; eviction does not move it (warming is judged by it)."""
+        self.rising = True
+        """No kept or forgotten value was lower than the one before, and no stale marker came: a counter without a reset. Once false, it stays so."""
         self._stale = 0
         self._bare: Labels | None = None
 
@@ -47,10 +49,14 @@ class Series:
 
     def append(self, at_ms: int, value: float) -> None:
         """Add the newest sample; `at_ms` is above `newest_at_ms`."""
+        values = self.values
+        if self.rising and values and value < values[-1]:
+            self.rising = False
         self.times.append(at_ms)
-        self.values.append(value)
+        values.append(value)
         if value != value and is_stale(value):  # noqa: PLR0124 - per sample: the cheapest test for NaN
             self._stale += 1
+            self.rising = False
 
     def put(self, at_ms: int, value: float) -> bool:
         """Insert in order; a sample with the same time is replaced (the last one wins). True if it was."""
@@ -64,7 +70,14 @@ class Series:
             self.values.insert(index, value)
             self.first_sample_at_ms = min(self.first_sample_at_ms, at_ms)
         self._stale += is_stale(value)
+        self.rising = self.rising and self._fits(index)
         return replaced
+
+    def _fits(self, index: int) -> bool:
+        """Whether the value at `index` is between its neighbours, and no stale marker."""
+        values = self.values
+        fell = (index > 0 and values[index] < values[index - 1]) or (index + 1 < len(values) and values[index + 1] < values[index])
+        return not fell and not is_stale(values[index])
 
     def drop_before(self, before_ms: int) -> int:
         """Forget samples older than `before_ms`; returns how many."""

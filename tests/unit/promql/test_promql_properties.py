@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from pipeline.model.labels import Labels
 from pipeline.promql import PromQLError, compile_condition, compile_expr
 from pipeline.promql.numeric import kahan_sum, mean, quantile
-from pipeline.series import SeriesStore
+from pipeline.promql.plan import Window
+from pipeline.promql.rates import delta, increase, rate
+from pipeline.series import STALE_NAN, SeriesStore
 
 VALUES = st.one_of(st.integers(0, 100).map(float), st.sampled_from([math.nan, math.inf, 0.1, 1e300]))
 SAMPLES = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 40), VALUES), max_size=40, unique_by=lambda sample: sample[:2])
@@ -50,6 +52,28 @@ def test_the_order_of_arrival_does_not_matter(samples, at, shuffled):
     shuffled.shuffle(other)
     one, two = store_of(samples), store_of(other)
     assert [outcome(expr, one, at * 1000) for expr in EXPRESSIONS] == [outcome(expr, two, at * 1000) for expr in EXPRESSIONS]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    samples=st.lists(
+        st.tuples(st.just("a"), st.integers(0, 40), st.one_of(st.integers(0, 3).map(float), st.sampled_from([math.nan, STALE_NAN]))), max_size=40
+    ),
+    at=st.integers(0, 50),
+    width=st.integers(1, 50),
+    rising=st.booleans(),
+)
+def test_rates_read_from_the_edges_are_those_read_from_all_samples(samples, at, width, rising):
+    if rising:
+        samples = sorted(samples, key=lambda sample: (math.isnan(sample[2]), sample[2]))
+        samples = [(name, second, value) for (name, _, value), second in zip(samples, sorted(second for _, second, _ in samples), strict=True)]
+    store, window = store_of(samples), Window((at - width) * 1000, at * 1000, at * 1000, [])
+    for series in store:
+        times, values = series.window(window.start_ms, window.end_ms)
+        for name, function in (("rate", rate), ("increase", increase), ("delta", delta)):
+            expected = function(times, values, window, ())
+            got = compile_expr(f"{name}(m[{width}s])").eval(store, at * 1000).rows
+            assert [repr(row.value) for row in got] == ([] if expected is None else [repr(expected)])
 
 
 @settings(max_examples=60, deadline=None)
