@@ -100,7 +100,7 @@ def test_lines_become_cumulative_counters_by_code_preceded_by_a_true_zero() -> N
     assert value_of(first, "http_requests_total", code="200") == [(-1, 0.0), (2, 2.0)]
     assert value_of(first, "http_requests_total", code="500") == [(-1, 0.0), (2, 1.0)]
     assert value_of(second, "http_requests_total", code="500") == [(100, 2.0)]
-    assert value_of(second, "http_requests_total", code="200") == []  # it did not change
+    assert value_of(second, "http_requests_total", code="200") == [(100, 2.0)]  # a rate that fell to zero is a zero, not a gap
     assert len(first.logs) == 3
 
 
@@ -135,6 +135,29 @@ def test_lines_that_come_late_are_counted_at_the_next_emission() -> None:
     aggregator.add(decoded(at(1000)))
     assert aggregator.add(decoded(at(10))).values == []
     assert value_of(aggregator.add(decoded(at(1100))), "http_requests_total") == [(1100, 3.0)]
+
+
+def test_a_service_without_requests_is_repeated_now_and_then() -> None:
+    aggregator = AccessAggregator(refresh_ms=500)
+    aggregator.add(decoded(at(0, service="cart"), at(0)))
+    seen = [value_of(aggregator.add(decoded(at(ms))), "http_requests_total", service="cart") for ms in (100, 400, 500, 600, 1000)]
+    assert seen == [[], [], [(500, 1.0)], [], [(1000, 1.0)]]
+
+
+def test_a_series_that_is_idle_for_long_is_forgotten_and_starts_anew() -> None:
+    aggregator = AccessAggregator(idle_ms=10_000, max_series=2)
+    aggregator.add(decoded(at(0, version="v2"), at(0)))
+    assert value_of(aggregator.add(decoded(at(10_000))), "http_requests_total", version="v2") == [(10_000, 1.0)]
+    assert value_of(aggregator.add(decoded(at(10_001 + 20))), "http_requests_total", version="v2") == []
+    assert value_of(aggregator.add(decoded(at(11_000, version="v3"))), "http_requests_total", version="v3") == [(10_999, 0.0), (11_000, 1.0)]
+    assert aggregator.overflowed == 0
+
+
+def test_many_series_are_emitted_less_often() -> None:
+    aggregator = AccessAggregator(step_ms=20)
+    aggregator.add(decoded(*(at(0, version=f"v{number}") for number in range(500))))  # 1000 samples with their zeros: 50 ms
+    assert aggregator.add(decoded(at(49))).values == []
+    assert len(aggregator.add(decoded(at(50))).values) == 500
 
 
 def test_records_that_are_no_access_lines_pass_through() -> None:
