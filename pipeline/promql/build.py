@@ -16,13 +16,12 @@ from pipeline.promql.errors import ExprError
 from pipeline.promql.histogram import HistogramFractionOp, HistogramQuantileOp, HistogramQuantilesOp
 from pipeline.promql.info import InfoOp
 from pipeline.promql.over_time import RANGE_FUNCTIONS
-from pipeline.promql.parse import SET_OPERATORS
 from pipeline.promql.plan import MatrixOp, Op, Options, ScalarOp, VectorOp
 from pipeline.promql.ranged import EDGE_FUNCTIONS, RangeCallOp, RateOp
 from pipeline.promql.relabel import LabelJoinOp, LabelReplaceOp
 from pipeline.promql.selectors import InstantOp, RangeOp, SubqueryOp
 from pipeline.promql.sorting import SortByLabelOp, SortOp
-from pipeline.promql.tree import Aggregation, Binary, Call, Instant, Kind, Negation, Node, Number, Paren, Range, Subquery, Text, unwrap
+from pipeline.promql.tree import SET_OPERATORS, Aggregation, Binary, Call, Instant, Kind, Negation, Node, Number, Paren, Range, Subquery, Text, unwrap
 from pipeline.series import BadMatcherError
 
 
@@ -100,7 +99,7 @@ def _aggregation(node: Aggregation, options: Options) -> Op:
         return QuantileOp(inner, grouping, _scalar(node.param, options))
     if node.op in PICKERS:
         return PICKERS[node.op](inner, grouping, _scalar(node.param, options))
-    raise ExprError(f"aggregation {node.op} is experimental and not offered")
+    raise ExprError(f"aggregation '{node.op}' is experimental and not offered")
 
 
 def _label_name(name: str, where: str) -> str:
@@ -109,14 +108,14 @@ def _label_name(name: str, where: str) -> str:
     except UnicodeEncodeError:
         name = ""
     if not name or "\ufffd" in name:
-        raise ExprError(f"invalid label name {name!r} in {where}()")
+        raise ExprError(f"invalid label name {name!r} in '{where}'")
     return name
 
 
 def _call(node: Call, options: Options) -> Op:
     maker = _MAKERS.get(node.name)
     if maker is None:
-        raise ExprError(f"function {node.name} is experimental and not offered")
+        raise ExprError(f"function '{node.name}' is experimental and not offered")
     return maker(node, options)
 
 
@@ -222,3 +221,6 @@ _BUILDERS: Final[dict[type[Node], Callable[[Any, Options], Op]]] = {
     Aggregation: _aggregation,
     Call: _call,
 }
+
+FUNCTION_NAMES: Final = tuple(sorted(_MAKERS))
+"""All functions that can be evaluated."""

@@ -31,9 +31,9 @@ from pipeline.promql.build import build
 from pipeline.promql.compile import Compiled, compile_expr
 from pipeline.promql.errors import EvalError, ExprError
 from pipeline.promql.numeric import COMPARE
-from pipeline.promql.parse import COMPARISONS, Expression
+from pipeline.promql.parse import Expression
 from pipeline.promql.plan import Compat, Frame, Op, Options, ScalarOp, VectorOp
-from pipeline.promql.tree import Binary, Call, Kind, Node, unwrap
+from pipeline.promql.tree import COMPARISONS, Binary, Call, Kind, Node, unwrap
 from pipeline.series import SeriesView
 
 MAX_COMPARED: Final = 100

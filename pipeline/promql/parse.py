@@ -10,20 +10,41 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Any, Final
 
 import promql_parser as pp
 
+from pipeline.promql.build import FUNCTION_NAMES, build
 from pipeline.promql.diagnose import SYNTAX_ERROR, syntax_error
 from pipeline.promql.errors import ExprError
 from pipeline.promql.lexer import Token, at_instants, error_at, scan
-from pipeline.promql.tree import Aggregation, At, Binary, Call, Instant, Kind, Matching, Negation, Node, Number, Paren, Range, Subquery, Text
+from pipeline.promql.plan import Options
+from pipeline.promql.tree import (
+    COMPARISONS,
+    SET_OPERATORS,
+    Aggregation,
+    At,
+    Binary,
+    Call,
+    Instant,
+    Kind,
+    Matching,
+    Negation,
+    Node,
+    Number,
+    Paren,
+    Range,
+    Subquery,
+    Text,
+)
 from pipeline.series import BadMatcherError, Matcher, MatchOp, Selector
 
-MAX_DEPTH: Final = 120
-COMPARISONS: Final = frozenset({"==", "!=", ">", "<", ">=", "<="})
-SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
+__all__ = ["COMPARISONS", "MAX_DEPTH", "SET_OPERATORS", "Expression", "parse"]
 
+MAX_DEPTH: Final = 120
+
+_UNKNOWN_FUNCTION: Final = re.compile(r"unknown function with name '(.+)'")
 _OPS: Final = {str(pp.MatchOp.Equal): MatchOp.EQUAL, str(pp.MatchOp.NotEqual): MatchOp.NOT_EQUAL, str(pp.MatchOp.Re): MatchOp.REGEX}
 _KINDS: Final = {"ValueType.Vector": Kind.VECTOR, "ValueType.Scalar": Kind.SCALAR, "ValueType.Matrix": Kind.MATRIX, "ValueType.String": Kind.STRING}
 
@@ -56,8 +77,11 @@ def parse(text: str) -> Expression:
     instants = at_instants(text, tokens)
     try:
         root = _Reader(iter(instants)).node(native, 0)
+        build(root, Options())  # so that what parses can also be evaluated
     except BadMatcherError as error:
         raise ExprError(str(error)) from None
+    except ExprError as error:
+        raise error if error.line is not None else _explained(error.message, text, tokens) from None
     # The library spells a time before 1970 as 0.
     canonical = text if any(at_ms is not None and at_ms < 0 for at_ms in instants) else _one_line(_shielded(native.prettify))
     return Expression(text, canonical, root)
@@ -91,7 +115,11 @@ def _explained(message: str, text: str, tokens: list[Token]) -> ExprError:
     """The library's error with a place: found by search for a syntax error, else where the text quoted by the message stands."""
     if message == SYNTAX_ERROR:
         return syntax_error(text, tokens, _is_grammatical)
-    for piece in [*message.split("'")[1::2], message.rpartition(": ")[2]]:
+    unknown = _UNKNOWN_FUNCTION.fullmatch(message)
+    if unknown is not None:
+        close = get_close_matches(unknown[1], FUNCTION_NAMES, n=1)
+message += f" (did you mean {close[0]}?)" if close else ""
+    for piece in [*message.split("'")[1::2], message.rpartition(": ")[2], message.partition("illegal regex for ")[2]]:
         if piece and text.count(piece) == 1:
             return error_at(message, text, text.index(piece))
     return ExprError(message)

@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from pipeline.series import Selector
+
+COMPARISONS: Final = frozenset({"==", "!=", ">", "<", ">=", "<="})
+SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
 
 
 class Kind(Enum):
