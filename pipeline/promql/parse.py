@@ -118,7 +118,7 @@ def _explained(message: str, text: str, tokens: list[Token]) -> ExprError:
     unknown = _UNKNOWN_FUNCTION.fullmatch(message)
     if unknown is not None:
         close = get_close_matches(unknown[1], FUNCTION_NAMES, n=1)
-message += f" (did you mean {close[0]}?)" if close else ""
+        message += f" (did you mean {close[0]}?)" if close else ""
     for piece in [*message.split("'")[1::2], message.rpartition(": ")[2], message.partition("illegal regex for ")[2]]:
         if piece and text.count(piece) == 1:
             return error_at(message, text, text.index(piece))
