@@ -102,7 +102,7 @@ class Engine:
 
     def scope(self, at_ms: int) -> Scope:
         """What templates see at an instant; they may query the store."""
-        return Scope(self._options.external_labels, self._options.external_url, lambda text: self._query(text, at_ms))
+        return Scope(self._options.external_labels, self._options.external_url, lambda text: self._query(text, at_ms), at_ms=at_ms)
 
     def _query(self, text: str, at_ms: int) -> Sequence[Row]:
         compiled = self._queries.get(text)

@@ -31,7 +31,7 @@ _ENOUGH = 2  # confirmations after which no further fact is due
 
 
 class Element(NamedTuple):
-    """One element of an alert expression's result: labels as the expression gave them, without the metric name."""
+    """One element of an alert expression's result: labels as the expression gave them."""
 
     labels: Labels
     value: float

@@ -13,10 +13,11 @@ from dataclasses import replace
 
 from pipeline.model.labels import METRIC_NAME, Labels
 from pipeline.promql import Compiled, Expression, PromQLError, Vector, compile_expr
-from pipeline.promql.parse import COMPARISONS, SET_OPERATORS
 from pipeline.promql.tree import Binary, Call, Kind, Node, unwrap
 from pipeline.series import SeriesView
 
+_COMPARISONS = frozenset({"==", "!=", ">", "<", ">=", "<="})
+_SET_OPERATORS = frozenset({"and", "or", "unless"})
 _ABSENT = frozenset({"absent", "absent_over_time"})
 
 
@@ -86,9 +87,9 @@ def _question(node: Node) -> Question:
         return _Always()
     if not isinstance(node, Binary):
         return _Element(node)
-    if node.op in COMPARISONS and node.kind is Kind.VECTOR:
+    if node.op in _COMPARISONS and node.kind is Kind.VECTOR:
         return _Element(replace(node, op="-", return_bool=False))
-    if node.op not in SET_OPERATORS:
+    if node.op not in _SET_OPERATORS:
         return _Element(node)
     left = _question(node.left)
     if node.op == "unless":
