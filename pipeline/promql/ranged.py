@@ -10,7 +10,7 @@ from typing import Final
 from pipeline.promql.aggregate import warn_quantile
 from pipeline.promql.over_time import KEEPS_NAME, RANGE_FUNCTIONS
 from pipeline.promql.plan import Cells, Frame, MatrixOp, NameDropper, Options, ScalarOp, VectorOp, distinct
-from pipeline.promql.rates import extrapolated, increase_of
+from pipeline.promql.rates import extrapolation, increase_of
 from pipeline.promql.selectors import RangeOp
 from pipeline.series import Series
 
@@ -57,7 +57,8 @@ class RateOp(VectorOp):
             else:
                 change = values[high - 1] - values[low]
             edges = times[low], times[high - 1]
-            value = extrapolated(change, values[low], edges, high - low, (start, until), counter=self._counter) / divisor
+            factor = extrapolation(change, values[low], edges, high - low, (start, until), counter=self._counter)
+            value = change * (factor / divisor)
             out.append((series.labels, value, True) if delayed else (series.bare, value, False))
         if seen is not None and self._hint:
             hint_not_a_counter(frame, seen.labels.metric_name)

@@ -26,8 +26,8 @@ def increase_of(values: Sequence[float]) -> float:
     return total
 
 
-def extrapolated(change: float, first: float, edges: tuple[int, int], count: int, window: tuple[int, int], *, counter: bool) -> float:
-    """A change between two samples, extended to the window's edges where samples come close enough to them.
+def extrapolation(change: float, first: float, edges: tuple[int, int], count: int, window: tuple[int, int], *, counter: bool) -> float:
+    """The factor that extends a change between two samples to the window's edges, where samples come close enough to them.
 
     "Close enough" is 110 % of the mean distance between samples; otherwise half that distance is assumed. A counter is not
     extrapolated below zero.
@@ -51,20 +51,20 @@ def extrapolated(change: float, first: float, edges: tuple[int, int], count: int
         to_start = min(to_start, covered * (first / change))
     if to_end >= between * 1.1:
         to_end = between / 2
-    return change * ((covered + to_start + to_end) / covered)
+    return (covered + to_start + to_end) / covered
 
 
-def _over_window(times: Sequence[int], values: Sequence[float], window: Window, *, counter: bool) -> float | None:
+def _over_window(times: Sequence[int], values: Sequence[float], window: Window, *, counter: bool, per_ms: int = 1000) -> float | None:
     if len(values) < 2:
         return None
     change = increase_of(values) if counter else values[-1] - values[0]
-    return extrapolated(change, values[0], (times[0], times[-1]), len(values), (window.start_ms, window.end_ms), counter=counter)
+    factor = extrapolation(change, values[0], (times[0], times[-1]), len(values), (window.start_ms, window.end_ms), counter=counter)
+    return change * (factor / (per_ms / 1000))
 
 
 def rate(times: Sequence[int], values: Sequence[float], window: Window, _args: Sequence[float]) -> float | None:
     """Increase per second."""
-    change = _over_window(times, values, window, counter=True)
-    return None if change is None else change / ((window.end_ms - window.start_ms) / 1000)
+    return _over_window(times, values, window, counter=True, per_ms=window.end_ms - window.start_ms)
 
 
 def increase(times: Sequence[int], values: Sequence[float], window: Window, _args: Sequence[float]) -> float | None:
