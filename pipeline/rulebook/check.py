@@ -6,6 +6,7 @@ from pipeline.rulebook.book import RuleBook
 from pipeline.rulebook.check_catalogue import check_services
 from pipeline.rulebook.check_controllers import check_failovers, check_muting, check_scalers
 from pipeline.rulebook.check_metrics import check_metrics
+from pipeline.rulebook.check_placeholders import check_placeholders
 from pipeline.rulebook.check_policies import check_policies
 from pipeline.rulebook.check_sigma import check_sigma_rules
 from pipeline.rulebook.context import Context
@@ -22,5 +23,6 @@ def check_book(book: RuleBook, files: list[LoadedFile], context: Context) -> lis
     check_failovers(book, files, context, problems)
     check_muting(book, files, problems)
     check_metrics(book, files, context, problems)
+    check_placeholders(book, files, problems)
     problems.extend(check_sigma_rules([document for file in files for document in file.sigma_documents]))
     return problems

@@ -12,8 +12,8 @@ from pipeline.rulebook.context import Context
 from pipeline.rulebook.expressions import Expr
 from pipeline.rulebook.files import LoadedFile, policy_spots
 from pipeline.rulebook.matching import equalities
-from pipeline.rulebook.problems import Position, Problem, SourceText, closest
-from pipeline.rulebook.yaml_values import inside
+from pipeline.rulebook.problems import Problem, SourceText, closest
+from pipeline.rulebook.yaml_values import at_offset
 
 _MADE_HERE: Final = frozenset({"ALERTS", "ALERTS_FOR_STATE"})
 _OWN_EFFECTS: Final = (
@@ -45,7 +45,7 @@ def _undefined(source: SourceText, expr: Expr, name: str, what: str, known: set[
     close = closest(name, known)
     listed = "list it under metrics: in the configuration if an input brings it"
     hint = f"did you mean {close!r}? Else {listed}" if close else listed
-    return source.problem(_place(source, expr, name), f"{what}: undefined metric {name!r}", suggestion=hint)
+    return source.problem(at_offset(source, expr.node, max(expr.text.find(name), 0)), f"{what}: undefined metric {name!r}", suggestion=hint)
 
 
 def _unrecorded(file: LoadedFile, recorded: set[str], prefixes: tuple[str, ...], problems: list[Problem]) -> None:
@@ -54,15 +54,9 @@ def _unrecorded(file: LoadedFile, recorded: set[str], prefixes: tuple[str, ...],
         for name in expr.metrics:
             close = closest(name, {one for one in recorded if ":" in one}) if ":" in name and name not in recorded else ""
             if close and not name.startswith(prefixes):
-                at = _place(file.source, expr, name)
+                at = at_offset(file.source, expr.node, max(expr.text.find(name), 0))
                 message = f"{rule} reads {name!r}, which no rule records"
                 problems.append(file.source.problem(at, message, suggestion=f"did you mean {close!r}?", severity="warning"))
-
-
-def _place(source: SourceText, expr: Expr, name: str) -> Position:
-    offset = max(expr.text.find(name), 0)
-    line = expr.text.count("\n", 0, offset) + 1
-    return inside(source, expr.node, line, offset - (expr.text.rfind("\n", 0, offset) + 1) + 1)
 
 
 def _loops(book: RuleBook, files: list[LoadedFile], problems: list[Problem]) -> None:

@@ -23,7 +23,7 @@ def check_policies(book: RuleBook, files: list[LoadedFile], context: Context, pr
     placed = list(policy_spots(files, problems))
     unique(((spot, policy.name) for spot, _, policy in placed), "policy")
     alerts = {rule.name for group in book.groups for rule in group.rules if isinstance(rule, AlertRule)} | {
-        title for file in files for title in file.sigma_titles
+        name for file in files for name in file.sigma_alerts
     }
     for spot, steps, policy in placed:
         _when(spot, policy, alerts)

@@ -17,7 +17,7 @@ from pipeline.rulebook.problems import START, Problem, SourceText, did_you_mean
 from pipeline.rulebook.shape import shaped
 from pipeline.rulebook.yaml_source import Mapping as YamlMapping
 from pipeline.rulebook.yaml_source import Node, Scalar, Sequence, kind_of, read_documents
-from pipeline.rulebook.yaml_values import inside, plain
+from pipeline.rulebook.yaml_values import at_offset, plain
 
 Secrets = Callable[[str, str], str | None]
 """Asked for ("env", NAME) or ("file", PATH); None: not there."""
@@ -119,9 +119,7 @@ class _Reader:
         return value
 
     def _note(self, node: Scalar, offset: int, message: str, suggestion: str) -> None:
-        line = node.text.count("\n", 0, offset) + 1
-        column = offset - (node.text.rfind("\n", 0, offset) + 1) + 1
-        self.problems.append(self.source.problem(inside(self.source, node, line, column), message, suggestion=suggestion))
+        self.problems.append(self.source.problem(at_offset(self.source, node, offset), message, suggestion=suggestion))
 
     def _hidden(self, message: str) -> str:
         """A message without the values of secrets."""

@@ -26,7 +26,7 @@ class LoadedFile:
     spec: PolicyFile = field(default_factory=PolicyFile)
     exprs: list[tuple[str, Expr]] = field(default_factory=list)
     sigma: list[SigmaRule] = field(default_factory=list)
-    sigma_titles: list[str] = field(default_factory=list)
+    sigma_alerts: list[str] = field(default_factory=list)
     sigma_documents: list[Document] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 

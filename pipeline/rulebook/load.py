@@ -19,7 +19,7 @@ from pipeline.rulebook.files import LoadedFile
 from pipeline.rulebook.policies import POLICY_KEYS, placeholder_problems, read_exprs, read_policies
 from pipeline.rulebook.problems import Problem, SourceText, did_you_mean
 from pipeline.rulebook.prometheus import GROUP_KEYS, OWN_KEYS, RULE_KEYS, Defaults, read_groups
-from pipeline.rulebook.sigma_file import check_sigma, is_sigma, titles
+from pipeline.rulebook.sigma_file import alert_name, check_sigma, is_sigma, titles
 from pipeline.rulebook.spec import GrantSpec
 from pipeline.rulebook.yaml_source import Mapping as YamlMapping
 from pipeline.rulebook.yaml_source import Node, Scalar, kind_of, read_documents
@@ -83,7 +83,7 @@ def _read(source: SourceText, defaults: Defaults) -> LoadedFile:
     if any(is_sigma(node) for node in documents):
         file.problems.extend(check_sigma(source, documents))
         file.sigma.append(SigmaRule(source.text, source.file))
-        file.sigma_titles = titles(documents)
+        file.sigma_alerts = [alert_name(title) for title in titles(documents)]
         file.sigma_documents = documents_of(source, documents)
         return file
     written = [node for node in documents if not (isinstance(node, Scalar) and node.is_null)]

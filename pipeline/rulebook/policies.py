@@ -10,7 +10,7 @@ from pipeline.rulebook.problems import Problem, SourceText
 from pipeline.rulebook.shape import shaped
 from pipeline.rulebook.spec import PolicyFile
 from pipeline.rulebook.yaml_source import Mapping, Node, Scalar, Sequence
-from pipeline.rulebook.yaml_values import inside
+from pipeline.rulebook.yaml_values import at_offset
 
 POLICY_KEYS: Final = tuple(PolicyFile.model_fields)
 _WITH_EXPRS: Final = ("policies", "scalers", "failovers")
@@ -23,7 +23,7 @@ def read_policies(source: SourceText, root: Mapping) -> tuple[PolicyFile | None,
     """The policy part of a file: its shape, and its good expressions with what they are."""
     part = Mapping({name: entry for name, entry in root.entries.items() if name in POLICY_KEYS and not _empty(entry[1])}, root.at, root.size)
     spec, problems = shaped(PolicyFile, part, source)
-    for key in ("policies", "failovers"):
+    for key in _WITH_EXPRS:
         problems.extend(placeholder_problems(source, part.get(key)))
     exprs = [pair for key in _WITH_EXPRS for pair in read_exprs(source, part.get(key), key, problems)]
     return spec, exprs, problems
@@ -52,9 +52,7 @@ def placeholder_problems(source: SourceText, node: Node | None) -> list[Problem]
         bad = bad_placeholder(scalar.text) if "{{" in scalar.text or "}}" in scalar.text else None
         if bad is not None:
             offset, message = bad
-            line = scalar.text.count("\n", 0, offset) + 1
-            column = offset - (scalar.text.rfind("\n", 0, offset) + 1) + 1
-            found.append(source.problem(inside(source, scalar, line, column), message, suggestion=_HINT))
+            found.append(source.problem(at_offset(source, scalar, offset), message, suggestion=_HINT))
     return found
 
 

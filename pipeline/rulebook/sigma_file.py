@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence as PySequence
 from typing import Final
 
@@ -36,6 +37,7 @@ KNOWN_KEYS: Final = frozenset(
         "filter",
     }
 )
+_WORDS: Final = re.compile(r"[A-Za-z0-9]+")
 LEVELS: Final = ("informational", "low", "medium", "high", "critical")
 STATUSES: Final = ("stable", "test", "experimental", "deprecated", "unsupported")
 
@@ -45,8 +47,13 @@ def is_sigma(node: Node) -> bool:
     return isinstance(node, Mapping) and "title" in node.entries and bool({"detection", "correlation", "filter", "logsource"} & node.entries.keys())
 
 
+def alert_name(title: str) -> str:
+    """A rule's title as the name of its alerts: `Failed logins (burst)` -> `FailedLoginsBurst`."""
+    return "".join(word[0].upper() + word[1:] for word in _WORDS.findall(title)) or "SecurityRule"
+
+
 def titles(documents: PySequence[Node]) -> list[str]:
-    """The titles of the rules: the names of their alerts."""
+    """The titles of the rules."""
     found = [node.get("title") for node in documents if isinstance(node, Mapping)]
     return [title.text for title in found if isinstance(title, Scalar)]
 

@@ -86,6 +86,12 @@ def descend(node: Node, path: PySequence[str | int]) -> tuple[Node, Position, li
     return node, at, taken
 
 
+def at_offset(source: SourceText, node: Scalar, offset: int) -> Position:
+    """The place in the file of a character of a scalar's text."""
+    line_start = node.text.rfind("\n", 0, offset) + 1
+    return inside(source, node, node.text.count("\n", 0, offset) + 1, offset - line_start + 1)
+
+
 def inside(source: SourceText, node: Scalar, line: int, column: int) -> Position:
     """The place in the file of a place inside a scalar's text (1-based), whatever its style: block, folded, quoted or plain."""
     lines = node.text.split("\n")

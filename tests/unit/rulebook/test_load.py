@@ -206,3 +206,22 @@ def test_rule_files_that_promtool_takes_load_and_those_it_refuses_do_not():
         assert load_rulebook({path.name: path.read_text()}).problems == (), path
     refused = load_rulebook({"bad": (Path(EXAMPLES) / "must-fail" / "bad-field-rules.yml").read_text()})
     assert [str(p) for p in refused.errors] == ["bad:6:9: error: unknown key 'fro' in a rule; did you mean 'for'?"]
+
+
+def test_a_placeholder_that_the_alert_cannot_fill_is_warned_of():
+    rules = RULES.replace("error_ratio\n            > 0.05", "sum by (service, version) (errors)\n            > 0.05")
+    result = load_rulebook({"p.yaml": POLICIES.replace('"{{ version }}"', '"{{ verison }}"'), "r.yaml": rules})
+    assert result.book is not None
+    (problem,) = result.problems
+    assert problem.suggestion == "did you mean 'version'?"
+    assert problem.excerpt.split("\n")[0][problem.excerpt.split("\n")[1].index("^") :].startswith("verison")
+
+
+def test_a_placeholder_that_a_scaler_or_failover_cannot_fill_is_an_error():
+    text = POLICIES.replace('unhealthy: error_ratio{site="{{ site }}"}', 'unhealthy: error_ratio{site="{{ zone }}"}')
+    text = text.replace("demand: sum(rate(http_requests_total[1m]))", "demand: sum(rate(http_requests_total{site='{{ site }}'}[1m]))")
+    result = load_rulebook({"p.yaml": text, "r.yaml": RULES})
+    assert [problem.message for problem in result.errors] == [
+        "{{ zone }}: nothing here is called 'zone'",
+        "{{ site }}: nothing here is called 'site'",
+    ]
