@@ -20,8 +20,6 @@ from pipeline.series.matchers import Selector
 from pipeline.series.ring import Series
 from pipeline.series.view import NO_FLOOR, AnchoredView
 
-_MAX_STANDING: Final = 20_000
-
 
 class Appended(Enum):
     """What became of one sample."""
@@ -46,13 +44,14 @@ _REFUSED: Final = frozenset({Appended.TOO_LATE, Appended.SERIES_LIMIT, Appended.
 
 @dataclass(frozen=True, slots=True)
 class SeriesLimits:
-    """What one feed may cost. Lengths are characters; they hold for names and for values of labels."""
+    """What one feed may cost. Lengths are characters. `selections`: how many look-ups are kept up to date; when full, all start over."""
 
     series: int = 1_000_000
     series_per_metric: int = 200_000
     labels: int = 64
     label_name_length: int = 256
     label_value_length: int = 4096
+    selections: int = 5000
 
 
 class EvictReport(NamedTuple):
@@ -153,9 +152,10 @@ class SeriesStore:
             found = [series for series in self._candidates(selector) if selector.accepts(series.labels)]
             if selector.metric_name is None:
                 found.sort(key=_key)
-            if len(self._standing) < _MAX_STANDING:
-                self._standing[selector] = found
-                self._standing_by_name.setdefault(selector.metric_name, []).append((selector, found))
+            if len(self._standing) >= self.limits.selections:
+                self.forget_selections()
+            self._standing[selector] = found
+            self._standing_by_name.setdefault(selector.metric_name, []).append((selector, found))
         return found
 
     def after(self, anchor_ms: int) -> AnchoredView:

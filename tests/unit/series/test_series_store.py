@@ -148,6 +148,16 @@ def test_selector_without_a_name_sees_every_metric():
     assert select(store, matchers) == [other, A]
 
 
+def test_many_different_selections_do_not_pile_up():
+    store = SeriesStore(limits=SeriesLimits(selections=3))
+    store.append(A, 0, 1.0)
+    for number in range(50):
+        assert select(store, [named("requests_total"), Matcher("instance", MatchOp.NOT_EQUAL, str(number))]) == [A]
+    store.append(B, 0, 1.0)
+    assert select(store, [named("requests_total"), Matcher("instance", MatchOp.NOT_EQUAL, "49")]) == [A, B]
+    assert len(store._standing) <= 3
+
+
 @pytest.mark.parametrize(
     ("op", "value", "expected"),
     [
