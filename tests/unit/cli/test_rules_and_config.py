@@ -144,3 +144,19 @@ def test_schemas_name_keys_and_durations_as_users_write_them():
     references = json.dumps(schema("rules"))
     for name in {part.split('"')[0] for part in references.split("#/$defs/")[1:]}:
         assert name in schema("rules")["$defs"]
+
+
+def test_a_configuration_is_checked_with_the_rules_that_it_names(rules: Path, capsys: pytest.CaptureFixture[str]):
+    config = rules / "reflexarc.yaml"
+    config.write_text("rules: [.]\nreceivers: {oncall: {log: {}}}\n")
+    assert main(["config", "check", str(config)]) == 1
+    out = capsys.readouterr().out
+    assert "policies.yaml:4:5: error: edge://route/checkout: there is no connector 'edge'" in out
+    config.write_text("rules: [alerts.yaml]\n")
+    assert main(["config", "check", str(config)]) == 0
+    config.write_text("ruls: [alerts.yaml]\nkafka: {bootstrap: '${env:NOT_SET_ANYWHERE}'}\n")
+    capsys.readouterr()
+    assert main(["config", "check", "--config", str(config), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["line"], one["column"]) for one in found["problems"]] == [(1, 1), (2, 21)]
+    assert main(["config", "check", str(rules / "nowhere.yaml")]) == 1

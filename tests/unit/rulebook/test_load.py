@@ -164,7 +164,7 @@ def test_a_policy_for_an_alert_that_no_rule_raises_is_a_warning_with_the_likely_
 
 
 def test_a_policy_may_wait_for_a_sigma_rule():
-    policy = 'policies:\n- name: p\n  when: [alertname="Burst of failed logins"]\n  steps: [{notify: {}}]\n'
+    policy = 'policies:\n- name: p\n  when: [alertname="BurstOfFailedLogins"]\n  steps: [{notify: {}}]\n'
     assert load_rulebook({"s.yaml": SIGMA, "p.yaml": policy}).problems == ()
 
 
