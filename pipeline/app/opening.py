@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import socket
+from typing import TYPE_CHECKING, Any
 
 from connectors import registry
 from pipeline.app.settings import Settings
+from pipeline.model.records import stable_id
 from pipeline.ports.bus import Bus
 from pipeline.ports.clock import Clock
 from pipeline.ports.connector import Connector
@@ -17,13 +19,40 @@ from pipeline.runtime.clock import SystemClock
 from pipeline.runtime.sqlite_bus import SqliteBus
 from pipeline.runtime.sqlite_log import SqliteLog
 
+if TYPE_CHECKING:  # the Kafka clients are loaded only where they are configured: the command line should start fast
+    from pipeline.runtime.kafka.cluster import Cluster
+
 BUS_FILE = "bus.sqlite"
 STORE_FILE = "records.sqlite"
 
 
 async def open_bus(settings: Settings, clock: Clock | None = None) -> Bus:
     """The configured bus, to publish and read."""
-    return open_sqlite_bus(settings, clock)
+    cluster = cluster_of(settings)
+    if cluster is None:
+        return open_sqlite_bus(settings, clock)
+    from pipeline.runtime.kafka.bus import KafkaBus
+
+    return KafkaBus(cluster)
+
+
+def cluster_of(settings: Settings) -> Cluster | None:
+    """The configured brokers; None: embedded."""
+    config = settings.config.kafka
+    if config is None:
+        return None
+    from pipeline.runtime.kafka.cluster import Cluster, security_of
+
+    guard = config.security
+    credentials = None if guard.username is None or guard.password is None else (guard.username, guard.password.get_secret_value())
+    return Cluster(
+        bootstrap=config.bootstrap,
+        prefix=config.prefix,
+        partitions=config.partitions,
+        replication=config.replication,
+        instance_id=config.instance_id or f"{socket.gethostname()}-{stable_id(settings.data_dir.resolve())[:8]}",
+        security=security_of(guard.protocol, guard.sasl_mechanism, credentials, (guard.ca_file, guard.cert_file, guard.key_file)),
+    )
 
 
 def open_sqlite_bus(settings: Settings, clock: Clock | None = None) -> SqliteBus:

@@ -10,7 +10,7 @@ from pipeline import __version__
 from pipeline.app import building
 from pipeline.app.logs import open_log
 from pipeline.app.metering import StageMeter
-from pipeline.app.opening import open_connectors, open_sqlite_bus, open_store
+from pipeline.app.opening import cluster_of, open_connectors, open_sqlite_bus, open_store
 from pipeline.app.receivers import receivers_of
 from pipeline.app.reloading import RuleWatch
 from pipeline.app.settings import Settings
@@ -32,8 +32,8 @@ from pipeline.runtime.detect_stage import DetectStage
 from pipeline.runtime.embedded import Embedded
 from pipeline.runtime.faults import fault_point
 from pipeline.runtime.lock import RoleLocks
+from pipeline.runtime.parts import Runtime
 from pipeline.runtime.stages import RemediateStage
-from pipeline.runtime.tail import FileTail
 from pipeline.telemetry import Telemetry
 
 ROLES: Final = ("detect", "remediate", "execute", "record", "gateway")
@@ -51,10 +51,8 @@ class App:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._fault = fault_point(fault, settings.data_dir)
         self._locks = RoleLocks(settings.data_dir, self._roles)
-        self.bus = open_sqlite_bus(settings, self._clock)
-        self.runtime = Embedded(
-            self.bus, self._clock, fault=self._fault, meter=StageMeter(self._telemetry), inputs=list(building.input_formats(settings))
-        )
+        self.runtime = self._new_runtime()
+        self.bus = self.runtime.bus
         self.connectors: Mapping[str, Connector] = {}
         self.store: RecordStore | None = None
         self._observer: Observer | None = None
@@ -76,7 +74,7 @@ class App:
                 await build()
         self.runtime.add_part("rules", RuleWatch(self.settings, self._take_rules, self._refuse_rules).run)
         self.runtime.add_part("gauges", self._gauge)
-        self.runtime.start()
+        await self.runtime.start()
         self._log("started", roles=sorted(self._roles), rules=self.rules.version, data_dir=str(self.settings.data_dir))
 
     async def stop(self) -> None:
@@ -99,14 +97,22 @@ class App:
         """What is not up yet; empty when the pipeline is ready."""
         return self.runtime.unready
 
+    def _new_runtime(self) -> Runtime:
+        meter, inputs = StageMeter(self._telemetry), tuple(building.input_formats(self.settings))
+        cluster = cluster_of(self.settings)
+        if cluster is None:
+            return Embedded(open_sqlite_bus(self.settings, self._clock), self._clock, fault=self._fault, meter=meter, inputs=inputs)
+        from pipeline.runtime.kafka.runtime import KafkaRuntime
+
+        return KafkaRuntime(cluster, self._clock, fault=self._fault, data_dir=self.settings.data_dir, inputs=inputs, meter=meter)
+
     # --- roles -----------------------------------------------------------------------------------------------------------------------
 
     async def _build_detect(self) -> None:
         self.runtime.add_stage(lambda _owns: building.detect_stage(self.settings, self.rules, self._fault))
         for one in self.settings.config.inputs:
             if one.file:
-                tail = FileTail(self.bus, self.settings.absolute(one.file), one.topic_name)
-                self.runtime.add_part(f"file {one.source_name}", tail.run)
+                self.runtime.add_file(self.settings.absolute(one.file), one.topic_name)
 
     async def _build_remediate(self) -> None:
         self.runtime.add_stage(lambda owns: building.remediate_stage(self.rules, owns))
@@ -136,7 +142,7 @@ class App:
     async def _gauge(self) -> None:
         switch = FileSwitch(self.settings.data_dir)
         while True:
-            for name, records in self.runtime.lag().items():
+            for name, records in (await self.runtime.lag()).items():
                 self._telemetry.lag(name, 0, records)
             self._telemetry.paused(bool(switch.paused()))
             await asyncio.sleep(_GAUGE_S)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
 
 from pipeline.model import wire
 from pipeline.model.records import Action
@@ -19,75 +20,26 @@ from pipeline.ports.clock import Clock
 from pipeline.ports.execution import FaultPoint, IntentLog
 from pipeline.ports.notifier import Notifier
 from pipeline.ports.record import RecordStore
-from pipeline.ports.stage import Stage
 from pipeline.runtime import recording
-from pipeline.runtime.host import Meter, StageHost, Work
+from pipeline.runtime.host import StageHost
 from pipeline.runtime.intents import SqliteIntents
+from pipeline.runtime.parts import ExecutorLike, MakeStage, Meter, Parts, Work, first_to_fail
 from pipeline.runtime.sqlite_bus import SqliteBus
 from pipeline.runtime.sqlite_log import checkpoint
 from pipeline.runtime.stages import dead_letter
+from pipeline.runtime.tail import FileTail, SqlitePlaces
 from pipeline.runtime.topics import NOTICES, OWN
 
 LOG: Final = logging.getLogger(__name__)
 _BATCH: Final = 500
 _UPKEEP_S: Final = 2.0
-_MAX_PAUSE_S: Final = 10.0
 _TRIM_ROUNDS: Final = 100
 HOUR_MS: Final = 3_600_000
-
-
-MakeStage = Callable[[Callable[[str], bool]], Stage]
-"""Builds a stage; it is told which groups are its own."""
 
 
 def _owns_all(_group: str) -> bool:
     """One process, one partition."""
     return True
-
-
-class ExecutorLike(Protocol):
-    """`pipeline.execute.Executor`."""
-
-    async def accept(self, action: Action) -> bool:
-        """Take an action over; returns when it is durable."""
-        ...
-
-    async def resume(self) -> int:
-        """Settle what a former life left unfinished."""
-        ...
-
-    async def drain(self, timeout_ms: int) -> bool:
-        """Finish what has begun."""
-        ...
-
-    async def failed(self) -> None:
-        """Raises when it cannot go on."""
-        ...
-
-    async def close(self) -> None:
-        """Stop at once."""
-        ...
-
-
-async def supervised(name: str, run: Callable[[], Awaitable[None]]) -> None:
-    """Run a part again and again until cancelled; a part that fails waits longer each time."""
-    pause_s = 0.1
-    while True:
-        try:
-            await run()
-        except Exception:  # one part's failure must not end the others; it is logged and tried again
-            LOG.exception("part_failed", extra={"part": name, "pause_s": pause_s})
-        else:
-            return
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 2, _MAX_PAUSE_S)
-
-
-async def first_to_fail(*runs: Coroutine[Any, Any, None]) -> None:
-    """Run several until one raises; the others are cancelled."""
-    async with asyncio.TaskGroup() as group:
-        for run in runs:
-            group.create_task(run)
 
 
 class Consumer:
@@ -130,16 +82,19 @@ class Embedded:
         self.bus, self._clock, self._fault, self._meter = bus, clock, fault, meter
         self._hosts: list[StageHost] = []
         self._inputs, self._keep_inputs_ms, self._keep_own_ms = tuple(inputs), keep_inputs_ms, keep_own_ms
-        self._parts: dict[str, Callable[[], Awaitable[None]]] = {}
+        self.parts = Parts()
         self._consumers: dict[str, tuple[str, ...]] = {}
         self._executor: ExecutorLike | None = None
-        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     # --- what runs -------------------------------------------------------------------------------------------------------------------
 
     def add_part(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Anything that runs until cancelled."""
-        self._parts[name] = run
+        self.parts.add(name, run)
+
+    def add_file(self, path: Path, topic: str) -> None:
+        """A growing file as an input topic; lines and the place in the file are one transaction."""
+        self.add_part(f"file {path}", FileTail(SqlitePlaces(self.bus), path, topic).run)
 
     def add_stage(self, make: MakeStage) -> None:
         """A stage; `make` is called again after a failure."""
@@ -222,17 +177,14 @@ class Embedded:
 
     # --- life ------------------------------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Start every part."""
         self.add_part("upkeep", self._upkeep)
-        for name, run in self._parts.items():
-            self._tasks[name] = asyncio.create_task(supervised(name, run), name=name)
+        self.parts.start()
 
     async def stop(self, *, within_s: float = 8.0) -> None:
         """End all parts between two steps, then wait for the executor; the bus stays open."""
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self.parts.stop()
         if self._executor is not None:
             try:
                 await self._executor.drain(int(within_s * 1000))
@@ -241,13 +193,10 @@ class Embedded:
             await self._executor.close()
 
     def restart_part(self, name: str) -> None:
-        """End one part and start it again: it has new rules to go by."""
-        task = self._tasks.get(name)
-        if task is not None:
-            task.cancel()
-            self._tasks[name] = asyncio.create_task(supervised(name, self._parts[name]), name=name)
+        """End one part and start it again."""
+        self.parts.restart(name)
 
-    def lag(self) -> dict[str, int]:
+    async def lag(self) -> dict[str, int]:
         """Records not yet dealt with, per consumer."""
         log = self.bus.log
         return {name: log.backlog(inputs, log.position(name)) for name, inputs in self._consumers.items()}

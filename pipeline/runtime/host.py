@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from pipeline.ports import bus as topics
 from pipeline.ports.bus import BusRecord
@@ -20,6 +20,7 @@ from pipeline.ports.clock import Clock
 from pipeline.ports.execution import FaultPoint
 from pipeline.ports.stage import Rewinding, Stage, StepResult
 from pipeline.runtime.faults import POINTS
+from pipeline.runtime.parts import Meter, Work
 from pipeline.runtime.sqlite_bus import SqliteBus
 from pipeline.runtime.stages import dead_letter
 
@@ -28,20 +29,8 @@ BATCH: Final = 500
 _MAX_WAIT_MS: Final = 1000
 
 
-Work = Callable[[Stage, int], StepResult | None]
-"""Something done with a stage between two of its steps, at a time; what it causes is committed like a step."""
-
-
 class _StepError(Exception):
     """The machine raised; nothing was committed."""
-
-
-class Meter(Protocol):
-    """Told of every step of every stage; telemetry makes metrics of it."""
-
-    def stepped(self, stage: str, records: Sequence[BusRecord], result: StepResult, *, seconds: float) -> None:
-        """One step was committed."""
-        ...
 
 
 class StageHost:

@@ -1,6 +1,7 @@
 """`FileTail`: a growing file as an input topic.
 
-Guarantee: each whole line is published once, kill -9 included, because the place in the file is stored in the same transaction as the lines.
+Guarantee: each whole line is published once on the embedded bus, kill -9 included, because the place in the file is stored in the same transaction as
+the lines; on another bus at least once.
 A line without its end waits for the rest; a file that was replaced (rotation) is read to its end first, one that was cut is read anew.
 """
 
@@ -10,12 +11,14 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 import msgspec
 
-from pipeline.ports.bus import OutRecord
+from pipeline.model.records import stable_id
+from pipeline.ports.bus import Bus, OutRecord
 from pipeline.runtime.sqlite_bus import SqliteBus
 
 LOG: Final = logging.getLogger(__name__)
@@ -32,11 +35,64 @@ class Place(msgspec.Struct, frozen=True):
     offset: int
 
 
+class Places(Protocol):
+    """Publishes lines, and remembers the place in the file that they lead to."""
+
+    def load(self, key: str) -> bytes | None:
+        """The place of a former life."""
+        ...
+
+    async def publish(self, outputs: Sequence[OutRecord], key: str, place: bytes) -> None:
+        """Durable when it returns."""
+        ...
+
+
+class SqlitePlaces:
+    """Lines and place in one transaction: exactly once."""
+
+    def __init__(self, bus: SqliteBus) -> None:
+        self._bus = bus
+
+    def load(self, key: str) -> bytes | None:
+        """The place of a former life."""
+        return self._bus.log.states(STAGE).get(key)
+
+    async def publish(self, outputs: Sequence[OutRecord], key: str, place: bytes) -> None:
+        """Durable when it returns."""
+        self._bus.log.commit(outputs, stage=STAGE, states={key: place})
+        self._bus.woke({output.topic for output in outputs})
+
+
+class FilePlaces:
+    """For a bus elsewhere: lines first, then the place, moved into a small file. At least once."""
+
+    def __init__(self, bus: Bus, folder: Path) -> None:
+        self._bus, self._folder = bus, folder
+
+    def load(self, key: str) -> bytes | None:
+        """The place of a former life."""
+        try:
+            return self._file(key).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    async def publish(self, outputs: Sequence[OutRecord], key: str, place: bytes) -> None:
+        """Durable when it returns."""
+        await self._bus.publish(outputs)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        draft = self._file(key).with_suffix(".draft")
+        draft.write_bytes(place)
+        draft.replace(self._file(key))
+
+    def _file(self, key: str) -> Path:
+        return self._folder / f"{stable_id(key)}.json"
+
+
 class FileTail:
     """Follows one path. `batch`: the lines read together travel as one message (they are one atomic batch), else one message a line."""
 
-    def __init__(self, bus: SqliteBus, path: Path, topic: str, *, batch: bool = False, poll_ms: int = _POLL_MS) -> None:
-        self._bus, self._path, self._topic, self._batch, self._poll_ms = bus, path, topic, batch, poll_ms
+    def __init__(self, places: Places, path: Path, topic: str, *, batch: bool = False, poll_ms: int = _POLL_MS) -> None:
+        self._places, self._path, self._topic, self._batch, self._poll_ms = places, path, topic, batch, poll_ms
         self._key = f"{topic}:{path}"
         self._file: BinaryIO | None = None
         self._place: Place | None = None
@@ -46,7 +102,7 @@ class FileTail:
         self.restore()
         try:
             while True:
-                if not self.read_once():
+                if not await self.read_once():
                     await asyncio.sleep(self._poll_ms / 1000)
                 else:
                     await asyncio.sleep(0)
@@ -55,10 +111,10 @@ class FileTail:
 
     def restore(self) -> None:
         """Go on where a former life stopped."""
-        stored = self._bus.log.states(STAGE).get(self._key)
+        stored = self._places.load(self._key)
         self._place = msgspec.json.decode(stored, type=Place) if stored else None
 
-    def read_once(self) -> bool:
+    async def read_once(self) -> bool:
         """Publish what is there now; whether there was anything."""
         file = self._opened()
         if file is None or self._place is None:
@@ -75,18 +131,18 @@ class FileTail:
         if not whole and len(data) >= _MAX_LINE_BYTES:
             whole = len(data)  # a line without an end in sight: the decoder says what it thinks of it
         if whole:
-            self._publish(data[:whole])
+            await self._publish(data[:whole])
             return True
         self._follow_rotation()
         return False
 
-    def _publish(self, data: bytes) -> None:
+    async def _publish(self, data: bytes) -> None:
         assert self._place is not None  # noqa: S101 - read_once has a place
-        self._place = Place(self._place.inode, self._place.offset + len(data))
+        place = Place(self._place.inode, self._place.offset + len(data))
         lines = [data] if self._batch else [line for line in data.splitlines() if line.strip()]
         outputs = [OutRecord(self._topic, "", line) for line in lines]
-        self._bus.log.commit(outputs, stage=STAGE, states={self._key: msgspec.json.encode(self._place)})
-        self._bus.woke({self._topic})
+        await self._places.publish(outputs, self._key, msgspec.json.encode(place))
+        self._place = place
 
     def _opened(self) -> BinaryIO | None:
         if self._file is None:
