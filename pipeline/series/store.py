@@ -32,6 +32,7 @@ class Appended(Enum):
     METRIC_LIMIT = "series_per_metric_limit"
     LABEL_COUNT = "label_count_limit"
     LABEL_LENGTH = "label_length_limit"
+    TIME_RANGE = "time_out_of_range"
 
     @property
     def refused(self) -> bool:
@@ -39,7 +40,8 @@ class Appended(Enum):
         return self in _REFUSED
 
 
-_REFUSED: Final = frozenset({Appended.TOO_LATE, Appended.SERIES_LIMIT, Appended.METRIC_LIMIT, Appended.LABEL_COUNT, Appended.LABEL_LENGTH})
+_REFUSED: Final = frozenset(Appended) - {Appended.STORED, Appended.LATE, Appended.REPLACED}
+_MAX_TIME_MS: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +100,17 @@ class SeriesStore:
                 return made
             made.append(at_ms, value)
             return Appended.STORED
-        newest = series.times[-1]
-        if at_ms > newest:
+        if _MAX_TIME_MS > at_ms > series.times[-1]:
             series.append(at_ms, value)
             return Appended.STORED
-        if at_ms < newest - self.allowed_lateness_ms:
+        return self._append_late(series, at_ms, value)
+
+    def _append_late(self, series: Series, at_ms: int, value: float) -> Appended:
+        if not -_MAX_TIME_MS < at_ms < _MAX_TIME_MS:
+            return Appended.TIME_RANGE
+        if at_ms < series.times[-1] - self.allowed_lateness_ms:
             return Appended.TOO_LATE
-        if series.put(at_ms, value):
-            return Appended.REPLACED
-        return Appended.LATE
+        return Appended.REPLACED if series.put(at_ms, value) else Appended.LATE
 
     def extend(self, labels: Sequence[Labels], at_ms: Sequence[int], values: Sequence[float]) -> ExtendReport:
         """Store a columnar batch, row by row in order."""
@@ -115,7 +119,7 @@ class SeriesStore:
         find = self._by_labels.get
         for row, (key, at, value) in enumerate(zip(labels, at_ms, values, strict=True)):
             series = find(key)
-            if series is not None and at > series.times[-1]:
+            if series is not None and _MAX_TIME_MS > at > series.times[-1]:
                 series.append(at, value)
                 stored += 1
                 continue
@@ -194,7 +198,7 @@ class SeriesStore:
 
     def _create(self, labels: Labels, at_ms: int) -> Series | Appended:
         name = labels.metric_name
-        refusal = self._refusal(labels, name)
+        refusal = self._refusal(labels, name, at_ms)
         if refusal is not None:
             return refusal
         series = Series(labels, at_ms)
@@ -206,8 +210,10 @@ class SeriesStore:
                     insort(found, series, key=_key)
         return series
 
-    def _refusal(self, labels: Labels, name: str) -> Appended | None:
+    def _refusal(self, labels: Labels, name: str, at_ms: int) -> Appended | None:
         limits = self.limits
+        if not -_MAX_TIME_MS < at_ms < _MAX_TIME_MS:
+            return Appended.TIME_RANGE
         if len(labels) > limits.labels:
             return Appended.LABEL_COUNT
         if any(len(key) > limits.label_name_length or len(value) > limits.label_value_length for key, value in labels.pairs):

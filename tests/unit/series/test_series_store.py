@@ -95,6 +95,16 @@ def test_what_exceeds_a_limit_is_refused_with_the_reason(labels, reason):
     assert len(store) == 2
 
 
+@pytest.mark.parametrize("at_ms", [1 << 62, 10**30, -(10**30)])
+def test_a_time_that_no_array_holds_is_refused(at_ms):
+    store = SeriesStore(allowed_lateness_ms=10**40)
+    assert store.append(A, at_ms, 1.0) is Appended.TIME_RANGE
+    assert store.append(B, 1000, 1.0) is Appended.STORED
+    assert store.append(B, at_ms, 1.0) is Appended.TIME_RANGE
+    assert store.extend([A, B], [at_ms, at_ms], [1.0, 1.0]).refused == [(0, Appended.TIME_RANGE), (1, Appended.TIME_RANGE)]
+    assert [series.labels for series in store] == [B]
+
+
 def test_full_store_refuses_new_series_but_serves_the_known_ones():
     store = SeriesStore(limits=SeriesLimits(series=1))
     store.append(A, 0, 1.0)
