@@ -63,6 +63,7 @@ class _Reader:
         self.source, self.secrets, self.models = source, secrets, models
         self.problems: list[Problem] = []
         self.revealed: dict[str, str] = {}  # secret value to how the file names it
+        self.missing: set[str] = set()  # references without a value
 
     def read(self) -> tuple[Config | None, list[Problem]]:
         documents, problems = read_documents(self.source)
@@ -79,7 +80,7 @@ class _Reader:
         content = self._filled(root)
         self._connectors(root.get("connectors"), content.get("connectors"))
         config, found = shaped(Config, root, self.source, value=content, hide=self._hidden)
-        self.problems.extend(found)
+        self._add(found)
         if config is not None:
             self._names(root, config)
         return config, self.problems
@@ -109,6 +110,7 @@ class _Reader:
         kind, name = reference.groups()
         value = self.secrets(kind, name)
         if value is None:
+            self.missing.add(match[0])
             if kind == "env":
                 self._note(node, match.start(), f"the environment variable {name} is not set", f"set {name}, or write ${{file:PATH}}")
             else:
@@ -120,6 +122,10 @@ class _Reader:
 
     def _note(self, node: Scalar, offset: int, message: str, suggestion: str) -> None:
         self.problems.append(self.source.problem(at_offset(self.source, node, offset), message, suggestion=suggestion))
+
+    def _add(self, problems: list[Problem]) -> None:
+        """Note problems, but for those that only say that a reference without a value is no number, address, ..."""
+        self.problems.extend(problem for problem in problems if not any(name in problem.message for name in self.missing))
 
     def _hidden(self, message: str) -> str:
         """A message without the values of secrets."""
@@ -157,7 +163,7 @@ class _Reader:
         # The same values are handed to the connector, so texts that were mended here are mended there too.
         value = {key: item for key, item in content.items() if key != "kind"}
         _, problems = shaped(model, rest, self.source, value=value, hide=self._hidden, inside=("connectors", name))
-        self.problems.extend(problems)
+        self._add(problems)
         content.update(value)
 
     def _names(self, root: YamlMapping, config: Config) -> None:

@@ -73,6 +73,13 @@ def test_every_missing_secret_is_told_with_its_place_and_name():
     assert CONFIG.split("\n")[place.line - 1][place.column - 1 :].startswith("${env:ADMIN_PORT}")
 
 
+def test_a_missing_secret_is_told_once_and_not_again_as_a_wrong_value():
+    result = load(
+        "gateway: {listen: '127.0.0.1:${env:NO}'}\nconnectors: {edge: {kind: envoy, admin: '${env:NO}'}}\ngrants: {a: {mode: '${env:NO}'}}\n"
+    )
+    assert [problem.message for problem in result.errors] == ["the environment variable NO is not set"] * 3
+
+
 def test_the_value_of_a_secret_never_stands_in_a_problem():
     text = "receivers:\n  a: {log: {}}\ngrants: {x: {mode: '${env:TOKEN}'}}\ngateway: {listen: '${env:TOKEN}'}\nobserve_interval: ${env:TOKEN}\n"
     result = load(text)
