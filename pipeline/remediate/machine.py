@@ -59,7 +59,7 @@ class Remediator:
     def due_at_ms(self) -> int | None:
         """When a Tick is wanted next; 0 before the first step, because controllers start with it."""
         state = self.state
-        if not state.started:
+        if not state.started or state.rules_version != self.rules.version:
             return 0
         turn = Turn(state, self.rules, state.now_ms, "")
         times = [want.due_at_ms for want in state.wants.values()]
@@ -91,7 +91,7 @@ class Remediator:
 
 
 def _adopt_rules(turn: Turn) -> None:
-    turn.state.rules_version, turn.state.started, turn.again = turn.rules.version, True, True
+    turn.state.rules_version, turn.state.started, turn.afresh = turn.rules.version, True, True
     scaler.adopt(turn)
     failover.adopt(turn)
 
@@ -117,13 +117,14 @@ def _take(turn: Turn, event: RemediatorInput) -> None:
 def _advance(turn: Turn) -> None:
     """Let everything that is due happen, until nothing more follows."""
     dispatch.advance(turn)
+    _deliver(turn)
     steps.advance(turn)
     revert.advance(turn)
     for _ in range(ROUNDS):
         _deliver(turn)
         failover.advance(turn)
         wants.advance(turn)
-        if not turn.inbox and not turn.again:
+        if not turn.inbox and not turn.again and not turn.afresh:
             break
     revert.advance(turn)
     _deliver(turn)

@@ -28,6 +28,8 @@ from pipeline.remediate.turn import About, Hold, Launched, Refused, Settled, Tur
 from pipeline.rulebook.spec import Policy, Step
 
 HELD_RETRY_MS: Final = 5000
+NEVER_MS: Final = 2**60
+REST_MS: Final = 10_000  # even without a cool-down an alert gets the time to end before its policy acts again
 TELLING: Final = frozenset({"notify", "call"})
 CURES: Final = frozenset({"roll_back", "deploy"})
 TRAFFIC: Final = frozenset({"shift_traffic", "fail_over"})
@@ -191,6 +193,9 @@ def refused(turn: Turn, event: Refused) -> None:
         return
     run.orders[action.id] = hold.reason
     run.due_at_ms = hold.retry_at_ms or turn.now_ms + HELD_RETRY_MS
+    policy = policy_of(turn, run)
+    if hold.reason is Reason.EXPIRED and policy is not None:  # nobody wanted it: do not ask again at once
+        run.due_at_ms = turn.now_ms + max(policy.guard.cooldown_ms, policy.guard.ttl_ms)
     _answered(turn, run)
 
 
@@ -237,7 +242,7 @@ def _not_sent(turn: Turn, run: Run) -> None:
         run.held_since_ms = run.held_since_ms or turn.now_ms
         return
     del turn.state.runs[run.id]
-    rearm(turn, run, due_at_ms=run.due_at_ms)
+    rearm(turn, run, due_at_ms=run.due_at_ms, reason=next(iter(run.orders.values())))
 
 
 def _applied(turn: Turn, run: Run) -> None:
@@ -399,11 +404,11 @@ def _revert(turn: Turn, run: Run) -> None:
             return
         else:
             drafts.append(way)
-    run.phase, run.orders = "reverting", {wish.action_id: "" for wish in drafts}
+    run.phase, run.due_at_ms, run.orders = "reverting", NEVER_MS, {wish.action_id: "" for wish in drafts}
     for wish in drafts:
         hold = dispatch.submit(turn, wish)
         if hold is not None:
-            run.phase, run.due_at_ms = "reverting", turn.now_ms + HELD_RETRY_MS
+            run.due_at_ms = turn.now_ms + HELD_RETRY_MS
             turn.decide_once(f"revert:{wish.reverts}", hold, incident_id=run.incident_id, policy=run.policy)
     if not drafts:
         _next_or_give_up(turn, run, "the last step did not help")
@@ -425,7 +430,8 @@ def _reverted(turn: Turn, run: Run, answers: set[str]) -> None:
 
 
 def _hand_over(turn: Turn, run: Run, why: str) -> None:
-    incidents.escalate(turn, run.incident_id, Reason.CONFLICT, f"Handed over: {why}.", policy=run.policy)
+    incidents.escalate(turn, run.incident_id, Reason.CONFLICT, f"Handed over: {why}", policy=run.policy)
+    run.failed = False  # a person was asked already
     finish(turn, run, why)
 
 
@@ -451,14 +457,16 @@ def finish(turn: Turn, run: Run, why: str, *, failed: bool = False) -> None:
         incidents.happen(turn, run.incident_id, Happening.SETTLE, f"policy {run.policy} is done", run.policy)
     incidents.settle(turn, run.incident_id, verified=run.verified)
     turn.again = True
-    rearm(turn, run, due_at_ms=turn.now_ms)
+    policy = policy_of(turn, run)
+    breath_ms = REST_MS if run.changed and policy is not None and not policy.guard.cooldown_ms else 0
+    rearm(turn, run, due_at_ms=turn.now_ms + breath_ms)
 
 
-def rearm(turn: Turn, run: Run, *, due_at_ms: int) -> None:
+def rearm(turn: Turn, run: Run, *, due_at_ms: int, reason: str = "") -> None:
     """Should the run's alert still fire, its policy is considered again."""
     if guards.still_fires(turn.state.alerts.get(run.alert_id)):
         key = f"{run.policy}:{run.alert_id}"
-        turn.state.wants.setdefault(key, Want(run.policy, run.alert_id, run.incident_id, due_at_ms=due_at_ms))
+        turn.state.wants.setdefault(key, Want(run.policy, run.alert_id, run.incident_id, due_at_ms, reason))
 
 
 def advance(turn: Turn) -> None:

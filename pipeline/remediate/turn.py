@@ -76,7 +76,8 @@ class Turn:
     effects: list[Effect] = field(default_factory=list)
     touched: dict[str, None] = field(default_factory=dict)  # incidents to be emitted at the end of the step
     inbox: list[Launched | Refused | Settled] = field(default_factory=list)
-    again: bool = False  # something ended: look at every want again
+    again: bool = False  # something ended: look again at what waited for an end
+    afresh: bool = False  # the rules changed: look at everything again
 
     @property
     def group(self) -> str:

@@ -20,6 +20,9 @@ from pipeline.rulebook.spec import Policy
 
 NEVER_MS: Final = 2**60
 MUTED: Final = frozenset({Reason.SILENCED, Reason.INHIBITED, Reason.MAINTENANCE})
+ENDABLE: Final = frozenset(
+    {Reason.OUTRANKED, Reason.IN_FLIGHT, Reason.CONTRADICTS, Reason.DWELL, Reason.INHIBITED, Reason.PAUSED}
+)  # held by something that ends with an event, not with time
 ON_CHANGE_MS: Final = 30_000  # a hold that names no time is looked at again after this, too
 
 
@@ -58,12 +61,13 @@ def _want(turn: Turn, policy: str, entry: AlertEntry) -> None:
 
 
 def advance(turn: Turn) -> None:
-    """Consider every want that is due; after something ended, all that wait."""
-    everything, turn.again = turn.again, False
+    """Consider every want that is due; after something ended, also those that wait for an end."""
+    ended, afresh = turn.again, turn.afresh
+    turn.again = turn.afresh = False
     for key, want in list(turn.state.wants.items()):
         if key not in turn.state.wants:
             continue
-        if everything and want.due_at_ms > turn.now_ms:
+        if (afresh or (ended and want.reason in ENDABLE)) and want.due_at_ms > turn.now_ms:
             want.due_at_ms = turn.now_ms
         if want.due_at_ms <= turn.now_ms:
             _consider(turn, key, want)

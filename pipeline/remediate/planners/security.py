@@ -38,8 +38,8 @@ def block(case: Case) -> tuple[Plan, ...] | Refusal:
 def _within_limits(case: Case, target: Target, address: str) -> tuple[Plan, ...] | Refusal:
     until_ms = case.now_ms + case.spec.duration_ms
     blocked = blocked_now(case, target)
-    if blocked.get(address, 0) >= until_ms:
-        return Refusal(Reason.ALREADY_THERE, f"{address} is blocked already, for longer.", {"blocked_until_ms": blocked[address]})
+    if blocked.get(address, 0) - case.now_ms >= case.spec.duration_ms / 2:  # renewed only when the end comes near
+        return Refusal(Reason.ALREADY_THERE, f"{address} is blocked already.", {"blocked_until_ms": blocked[address]})
     if address not in blocked and len(blocked) >= case.spec.max_blocked:
         evidence = {"blocked": len(blocked), "max_blocked": case.spec.max_blocked}
         return Refusal(
