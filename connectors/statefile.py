@@ -25,9 +25,9 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def replace(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Put `content` in place of what is there, by a move. `durable`: also against a power cut."""
+    """Put `content` in place of what is there, by a move. `durable`: also against a power cut. One writer at a time: hold the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new = path.with_name(f".{path.name}.new")
     with new.open("wb") as file:
         file.write(content)
         if durable:

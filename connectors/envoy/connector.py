@@ -22,7 +22,7 @@ from connectors.envoy.wishes import wish
 from connectors.settings import require_target, require_verb
 from pipeline.model.target import Target
 from pipeline.ports.clock import Clock
-from pipeline.ports.connector import Change, ConnectorInfo, Discovered, Fence, Observed, Permanent, Temporary, Unknown
+from pipeline.ports.connector import Change, ConnectorError, ConnectorInfo, Discovered, Fence, Observed, Permanent, Temporary, Unknown
 
 _LOG = logging.getLogger("reflexarc.connectors.envoy")
 _POLL_S: Final = 0.002
@@ -115,7 +115,7 @@ class Envoy:
                     if written:
                         _LOG.info("proxy_files_moved", extra={"files": written})
                     seen = stamp
-                except (OSError, ValueError) as error:
+                except (OSError, ConnectorError) as error:
                     _LOG.warning("proxy_refresh_failed", extra={"error": str(error)})
                 repair_at = loop.time() + _REPAIR_S
             await asyncio.sleep(self._config.poll_ms / 1000)
@@ -159,7 +159,10 @@ class Envoy:
                 return
             if loop.time() >= give_up_at:
                 raise Temporary(f"{target}: Envoy does not run what is in {self._config.dir} (its log says why)")
-            self._desk.refresh()
+            try:
+                self._desk.refresh()
+            except OSError as error:
+                raise Permanent(f"{target}: {self._config.dir} cannot be written: {error.strerror}") from error
             await asyncio.sleep(_POLL_S * 10)
 
 

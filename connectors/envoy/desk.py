@@ -22,7 +22,7 @@ from connectors.envoy.state import ServiceState, State, started, without_expired
 from connectors.statefile import content_of, locked, replace
 from pipeline.model.target import Target
 from pipeline.ports.clock import Clock
-from pipeline.ports.connector import Change, Conflict
+from pipeline.ports.connector import Change, Conflict, Permanent
 
 _LOG = logging.getLogger("reflexarc.connectors.envoy")
 _STATE: Final = ".reflexarc-state.json"
@@ -48,8 +48,12 @@ class Desk:
 
     def load(self) -> State:
         """What should be in force now: state on disk, settings, and expiries taken together."""
-        content = content_of(self._folder / _STATE)
-        known = State() if content is None else _DECODER.decode(content)
+        path = self._folder / _STATE
+        try:
+            content = content_of(path)
+            known = State() if content is None else _DECODER.decode(content)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise Permanent(f"{path} cannot be read: {error}") from error
         state = without_expired(started(known, self._settings), self._clock.now_ms())
         self.next_expiry_ms = min((until for service in state.services.values() for until in service.blocked.values()), default=None)
         return state

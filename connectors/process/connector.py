@@ -84,7 +84,10 @@ class Process:
     async def apply(self, change: Change, *, key: str, fence: int, deadline_ms: int) -> Observed:
         """Want it, and return when the wanted instances serve and no other does (those go on draining)."""
         name = self._workload(change.target)
-        previous, wanted = self._want(name, change, fence)
+        try:
+            previous, wanted = self._want(name, change, fence)
+        except ShopError as error:
+            raise Permanent(f"{change.target}: {error}") from error
         _LOG.info("workload_wanted", extra={"target": str(change.target), "change": change.summary, "key": key})
         try:
             async with asyncio.timeout(deadline_ms / 1000):

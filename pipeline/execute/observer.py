@@ -20,6 +20,7 @@ Emit = Callable[[Observation], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class _Said:
+    turn: int
     at_ms: int
     observed: Mapping[str, Any] | None
     error: str
@@ -32,6 +33,7 @@ class Observer:
         self._connectors, self._targets, self._clock, self._emit = connectors, dict(targets), clock, emit
         self._interval_ms = interval_ms
         self._said: dict[Target, _Said] = {}
+        self._turns = 0
 
     async def run(self) -> None:
         """Look at everything every interval, until cancelled."""
@@ -44,11 +46,15 @@ class Observer:
         group = self._targets.get(target)
         if group is None:
             return
+        self._turns += 1
+        turn = self._turns
         observed, error = await self._read(target)
         now_ms, last = self._clock.now_ms(), self._said.get(target)
+        if last is not None and last.turn > turn:
+            return  # a look that began later has spoken: what this one saw is older
         if last is not None and (last.observed, last.error) == (observed, error) and now_ms - last.at_ms < REPEAT_MS:
             return
-        self._said[target] = _Said(now_ms, observed, error)
+        self._said[target] = _Said(turn, now_ms, observed, error)
         record_id = stable_id("observation", target, now_ms, observed, error)
         await self._emit(Observation(id=record_id, group=group, target=target, at_ms=now_ms, observed=observed, error=error))
 

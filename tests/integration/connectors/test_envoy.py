@@ -63,7 +63,10 @@ class Front:
         return found
 
     async def ready(self) -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
+            for one in self.endpoints:
+                while not await _answers(one.port):
+                    await asyncio.sleep(0.02)
             while not {"v1 a", "v2 a"} <= (await self.ask(20)).keys():
                 await asyncio.sleep(0.02)
 
@@ -80,6 +83,15 @@ class Front:
         for service in self.services:
             service.kill()
             service.wait()
+
+
+async def _answers(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 @contextlib.asynccontextmanager
@@ -252,3 +264,15 @@ async def test_the_access_log_names_service_version_site_and_client_within_momen
     assert line["upstream_cluster"] == f"shop_{line['version']}"
     assert line["duration_ms"] >= 0
     assert line["request_id"]
+
+
+async def test_a_state_that_cannot_be_read_is_said_and_following_goes_on(front: Front) -> None:
+    state = front.file(".reflexarc-state.json")
+    good = state.read_bytes()
+    state.write_bytes(b"{")
+    with pytest.raises(Permanent, match="cannot be read"):
+        await front.connector.read(ROUTE_TARGET)
+    await asyncio.sleep(1.2)  # longer than the follower's repair interval
+    assert not front.follower.done()
+    state.write_bytes(good)
+    assert (await front.connector.read(ROUTE_TARGET)).value == {"weights": {"v1": 80, "v2": 20}}

@@ -89,3 +89,22 @@ async def test_a_target_without_connector_is_said_to_be_unreadable(bench: Bench)
 async def test_targets_outside_the_catalogue_are_passed_over(bench: Bench) -> None:
     await bench.observer.look(Target.parse("prod://workload/other"))
     assert bench.said == []
+
+
+async def test_a_slow_look_never_takes_back_what_a_later_one_said(bench: Bench) -> None:
+    gate, original = asyncio.Event(), bench.connector.read
+
+    async def slow(target: Target) -> object:
+        bench.connector.read = original
+        found = await original(target)
+        await gate.wait()
+        return found
+
+    bench.connector.read = slow
+    early = asyncio.create_task(bench.observer.look(SHOP))
+    await _settle()
+    bench.world.set(SHOP, replicas=7)
+    await bench.observer.look(SHOP)
+    gate.set()
+    await early
+    assert [one.observed for one in bench.said] == [{"replicas": 7}]
