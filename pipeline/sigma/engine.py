@@ -17,7 +17,8 @@ from typing import Any, Final
 from pipeline.model.labels import Labels
 from pipeline.model.signals import LogRecord
 from pipeline.sigma.fields import Fields, fits, getter, source_of
-from pipeline.sigma.rules import Correlation, Detection, RuleInfo, compile_rules
+from pipeline.sigma.index import RuleIndex
+from pipeline.sigma.rules import Correlation, RuleInfo, compile_rules
 from pipeline.sigma.values import as_text
 from pipeline.sigma.windows import Entry, Windows
 
@@ -67,7 +68,7 @@ class SigmaEngine:
         for rule in compiled.correlations:
             for rule_id in dict.fromkeys(rule.rule_ids):
                 self._counted_by.setdefault(rule_id, []).append(rule)
-        self._by_source: dict[tuple[str | None, ...], tuple[Detection, ...]] = {}
+        self._index = RuleIndex([rule.need for rule in compiled.detections])
 
     @property
     def rules(self) -> tuple[RuleInfo, ...]:
@@ -82,21 +83,12 @@ class SigmaEngine:
     def feed(self, record: LogRecord, now_ms: int) -> list[SigmaMatch]:
         """The matches that this record completes, in the order of the rules."""
         matches: list[SigmaMatch] = []
-        for rule in self._for_source(record.fields):
-            for test in rule.tests:
-                if test(record):
-                    self._matched(rule.info, record, now_ms, matches)
-                    break
+        source = source_of(record.fields)
+        for number in self._index.candidates(record):
+            rule = self._detections[number]
+            if fits(rule.source, source) and any(test(record) for test in rule.tests):
+                self._matched(rule.info, record, now_ms, matches)
         return matches
-
-    def _for_source(self, fields: Fields) -> tuple[Detection, ...]:
-        source = source_of(fields)
-        rules = self._by_source.get(source)
-        if rules is None:
-            if len(self._by_source) >= 1024:  # what records say about themselves is not ours to bound
-                self._by_source.clear()
-            rules = self._by_source[source] = tuple(rule for rule in self._detections if fits(rule.source, source))
-        return rules
 
     def _matched(self, info: RuleInfo, record: LogRecord, now_ms: int, matches: list[SigmaMatch]) -> None:
         if info.emits:

@@ -47,7 +47,7 @@ SOURCE_PARTS: Final = ("category", "product", "service")
 
 def getter(name: str) -> Getter:
     """A function from a record's fields to the value of `name`; None where it is missing."""
-    names = (name, *ECS_NAMES.get(name, ()), _EVENT_DATA + name)
+    names = names_of(name)
 
     def get(fields: Fields) -> Any:
         for candidate in names:
@@ -57,6 +57,11 @@ def getter(name: str) -> Getter:
         return None
 
     return get
+
+
+def names_of(name: str) -> tuple[str, ...]:
+    """Where the value of `name` may stand, in order of precedence."""
+    return (name, *ECS_NAMES.get(name, ()), _EVENT_DATA + name)
 
 
 def source_of(fields: Fields) -> tuple[str | None, ...]:

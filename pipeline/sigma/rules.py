@@ -16,6 +16,7 @@ from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError as PySigmaError
 
 from pipeline.model.records import stable_id
+from pipeline.sigma.anchors import Need, necessary
 from pipeline.sigma.conditions import Test, compile_condition
 from pipeline.sigma.errors import SigmaError
 
@@ -40,11 +41,15 @@ class RuleInfo:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """A rule on single records: `tests` are its conditions, of which one must hold. `source` is (category, product, service)."""
+    """A rule on single records: `tests` are its conditions, of which one must hold; `need` is necessary for that.
+
+    `source` is (category, product, service).
+    """
 
     info: RuleInfo
     source: tuple[str | None, str | None, str | None]
     tests: tuple[Test, ...]
+    need: Need = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +178,10 @@ def rule_id(rule: Any) -> str:
 
 def _detection(rule: Any, where: str) -> Detection:
     source = rule.logsource
-    tests = tuple(compile_condition(condition.parsed) for condition in rule.detection.parsed_condition)
-    return Detection(_info(rule, where), (source.category, source.product, source.service), tests)
+    trees = [condition.parsed for condition in rule.detection.parsed_condition]
+    needs = [necessary(tree) for tree in trees]
+    need = None if None in needs else frozenset().union(*(one for one in needs if one is not None))
+    return Detection(_info(rule, where), (source.category, source.product, source.service), tuple(map(compile_condition, trees)), need)
 
 
 def _correlation(rule: Any, where: str) -> Correlation:

@@ -7,7 +7,7 @@ on RE2; numbers equal numbers and their text; null means absent; a list in the r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -113,18 +113,44 @@ def _one_literal(literal: str, *, open_start: bool, open_end: bool) -> TextTest:
 def _wildcard_regex(parts: Sequence[Any], *, cased: bool) -> TextTest:
     pieces = {types.SpecialChars.WILDCARD_MULTI: ".*", types.SpecialChars.WILDCARD_SINGLE: "."}
     pattern = "".join(pieces[part] if isinstance(part, types.SpecialChars) else re2.escape(part) for part in parts)
-    matches = re2.compile(f"(?{'s' if cased else 'is'}){pattern}").fullmatch
-    return lambda text: matches(text) is not None
+    return _found_by(re2.compile(f"(?{'s' if cased else 'is'}){pattern}").fullmatch)
 
 
 def _regex(value: Any) -> TextTest:
     flags = "".join(sorted(_FLAGS[flag.name] for flag in value.flags))
     pattern = f"(?{flags}){value.regexp}" if flags else str(value.regexp)
     try:
-        search = re2.compile(pattern).search
+        return _found_by(re2.compile(pattern).search)
     except re2.error as error:
         raise SigmaError(f"regular expression {str(value.regexp)!r}: {error} (RE2 syntax: no look-around, no back-references)") from error
-    return lambda text: search(text) is not None
+
+
+def _found_by(match: Callable[[str], Any]) -> TextTest:
+    def found(text: str) -> bool:
+        try:
+            return match(text) is not None
+        except UnicodeEncodeError:  # half a surrogate pair: no text that RE2 could read
+            return False
+
+    return found
+
+
+def any_literal(literals: Iterable[str]) -> TextTest:
+    """Whether one of the literals may be in a text, in one pass; always true where that would take too much memory."""
+    options = re2.Options()
+    options.log_errors, options.max_mem = False, 64 << 20
+    try:
+        search = re2.compile("|".join(map(re2.escape, literals)), options).search
+    except re2.error:
+        return lambda _text: True
+
+    def found(text: str) -> bool:
+        try:
+            return search(text) is not None
+        except UnicodeEncodeError:
+            return True
+
+    return found
 
 
 def _number(value: Any) -> Predicate:

@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.model.signals import LogRecord
 from pipeline.sigma import SigmaEngine, SigmaError
+from pipeline.sigma.rules import compile_rules
 
 FOLDER = os.environ.get("REFLEXARC_SIGMA_CASES", "")
 SKIP = "the environment variable REFLEXARC_SIGMA_CASES is not set: SigmaHQ's regression events were NOT run"
@@ -81,3 +82,17 @@ def test_every_active_rule_compiles_but_those_with_placeholders() -> None:
     for name in placeholders:
         with pytest.raises(SigmaError, match="placeholders"):
             SigmaEngine([(texts[name], name)])
+
+
+@pytest.mark.skipif(not FOLDER, reason=SKIP)
+def test_the_index_loses_no_match_over_all_rules_and_events(events: dict[str, list[dict[str, Any]]]) -> None:
+    archive = Path(FOLDER or ".") / "active_rules.tar.gz"
+    if not archive.is_file():
+        pytest.skip(SKIP)
+    with tarfile.open(archive) as tar:
+        texts = [(tar.extractfile(member).read().decode(), member.name) for member in tar.getmembers() if member.name.endswith(".yml")]
+    sources = [(text, name) for text, name in texts if "|expand" not in text]
+    engine, compiled = SigmaEngine(sources), compile_rules(sources)
+    for one in [record(event) for group in events.values() for event in group][::10]:
+        tried = {rule.info.rule_id for rule in compiled.detections if any(test(one) for test in rule.tests)}
+        assert {match.rule_id for match in engine.feed(one, 0)} == tried
