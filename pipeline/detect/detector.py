@@ -154,6 +154,7 @@ class Detector:
             state.rules[orphan.key] = orphan.state
         state.stands = [stand_state(stand) for _, stand in sorted(self._standing.stands.items())]
         state.watches = [watch_state(one) for one in self._watches.by_id.values()]
+        state.failures = list(self._engine.failures.values())
         state.now_ms = self._now_ms
         return pack(state)
 
@@ -169,6 +170,7 @@ class Detector:
             self._standing.put(stand.alert, stand.until_ms)
         for one in state.watches:
             self._watches.put(one.watch, next_ms=one.next_ms)
+        self._engine.remember(state.failures)
         self._now_ms = state.now_ms
         self._refill = True
 

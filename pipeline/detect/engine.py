@@ -37,6 +37,10 @@ class Engine:
         """Rules whose last evaluation failed, by rule id; `count` is how often it failed in a row."""
         return self._failures
 
+    def remember(self, failures: Sequence[Rejection]) -> None:
+        """Failures of a stored state: they were told."""
+        self._failures = {failure.rule_id: failure for failure in failures}
+
     def tick(self, group: GroupPrograms, at_ms: int) -> list[Detected]:
         """Evaluate a group at a grid tick, in order."""
         out: list[Detected] = []

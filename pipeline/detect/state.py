@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from pipeline.detect.early import EarlyRule
+from pipeline.detect.facts import Rejection
 from pipeline.detect.lives import Life
 from pipeline.detect.standing import Stand
 from pipeline.detect.watches import Measured
@@ -75,6 +76,7 @@ class DetectorState(msgspec.Struct):
     last_ticks: dict[str, int] = {}
     stands: list[StandState] = []
     watches: list[WatchState] = []
+    failures: list[Rejection] = []
     spent_us: int = 0
     spent_at_ms: int = 0
     now_ms: int = 0

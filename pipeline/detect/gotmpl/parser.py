@@ -140,6 +140,8 @@ class _Parser:
             command = self._command()
             if commands and isinstance(command.args[0], Literal | Dot):
                 raise TemplateError(f"non executable command in pipeline stage {len(commands) + 1}", line=self.line)
+            if command.args[0] == Literal(None):
+                raise TemplateError("nil is not a command", line=self.line)
             commands.append(command)
             token = self._next()
             if token.kind == closing:
