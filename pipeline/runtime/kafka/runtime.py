@@ -52,6 +52,7 @@ class KafkaRuntime:
         self._workers: dict[str, Worker] = {}
         self._sinks: list[Sink] = []
         self._executor: ExecutorLike | None = None
+        self._widths: Mapping[str, int] = {}
         self._intents = KafkaIntents(cluster, self._producer, clock)
 
     @property
@@ -145,7 +146,8 @@ class KafkaRuntime:
         """
         await self._producer.start()
         tables = {changelog_of(self._cluster, role, name): FAMILIES[name] for name, role in ROLE_OF.items()}
-        await prepare(self._cluster, self._inputs, tables)
+        width = await prepare(self._cluster, self._inputs, tables)
+        self._widths = {"inputs": width, "groups": self._cluster.partitions, "single": 1}
         self.parts.start()
 
     async def stop(self, *, within_s: float = 6.0) -> None:
@@ -180,7 +182,9 @@ class KafkaRuntime:
         return worker is not None and worker.is_up
 
     async def _work(self, role: str) -> None:
-        worker = self._workers[role] = Worker(self._cluster, role, self._specs[role], self._producer, data_dir=self._data_dir, around=self._around)
+        worker = self._workers[role] = Worker(
+            self._cluster, role, self._specs[role], self._producer, data_dir=self._data_dir, widths=self._widths, around=self._around
+        )
         await worker.run()
 
     def _around(self, **parts: Any) -> Surroundings:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -20,6 +21,8 @@ from pipeline.runtime.kafka.bus import FETCH_WAIT_MS
 
 class FinishedOffsets(driver.Consumer):  # type: ignore[misc]  # Faust is read without types
     """Commits the offsets that `finish` was told."""
+
+    logger = logging.getLogger("faust.consumer")
 
     def finish(self, tp: TP, offset: int) -> None:
         """Everything of this partition up to `offset` is done with."""
@@ -59,6 +62,8 @@ class FinishedOffsets(driver.Consumer):  # type: ignore[misc]  # Faust is read w
 
 class QuickFetch(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is read without types
     """The consumer's thread, with a consumer that does not linger."""
+
+    logger = logging.getLogger("faust.consumer")
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)

@@ -47,7 +47,9 @@ def changelog_of(cluster: Cluster, role: str, stage: str) -> str:
 
 
 class _App(faust.App):  # type: ignore[misc]  # Faust is read without types
-    """Faust with our transport."""
+    """Faust with our transport, and what it has to say under its own name."""
+
+    logger = logging.getLogger("faust.app")
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
@@ -78,15 +80,21 @@ class Worker:
     """Runs until cancelled or failed; not to be used twice."""
 
     def __init__(
-        self, cluster: Cluster, role: str, specs: Sequence[StageSpec], producer: Producer, *, data_dir: Path, around: Callable[..., Surroundings]
+        self,
+        cluster: Cluster,
+        role: str,
+        specs: Sequence[StageSpec],
+        producer: Producer,
+        *,
+        data_dir: Path,
+        widths: Mapping[str, int],
+        around: Callable[..., Surroundings],
     ) -> None:
         self._cluster, self._role, self._specs, self._producer, self._around = cluster, role, list(specs), producer, around
-        self._app = self._new_app(data_dir)
+        self._data_dir = data_dir / "faust"
+        self._app = self._new_app()
         self._tables = {
-            spec.name: self._app.Table(
-                f"{spec.name}-state", partitions=None, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
-            )
-            for spec in specs
+            spec.name: self._app.Table(f"{spec.name}-state", partitions=widths[spec.family], key_type=bytes, value_type=bytes) for spec in specs
         }
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -114,6 +122,7 @@ class Worker:
         Raises:
             WorkerError: a lane or the app failed.
         """
+        self._data_dir.mkdir(parents=True, exist_ok=True)
         self._app.finalize()
         try:
             await self._app.start()
@@ -200,14 +209,14 @@ class Worker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _new_app(self, data_dir: Path) -> _App:
+    def _new_app(self) -> _App:
         cluster = self._cluster
         return _App(
             cluster.group(self._role),
             broker=[f"kafka://{address}" for address in cluster.bootstrap],
             broker_credentials=_credentials(cluster.security),
             store="memory://",
-            datadir=data_dir / "faust" / self._role,
+            datadir=self._data_dir / self._role,
             autodiscover=False,
             web_enabled=False,
             topic_allow_declare=False,
