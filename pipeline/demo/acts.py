@@ -14,8 +14,8 @@ from pipeline.demo.world import World
 from pipeline.model.reasons import Reason
 from pipeline.model.records import Action, Decision, Outcome
 
-BASE_RATE: Final = 150.0
-SURGE_RATE: Final = 450.0
+BASE_RATE: Final = 120.0
+SURGE_RATE: Final = 360.0
 WARM_SECONDS: Final = 6.5  # longer than every window of the rules: a window that is not whole enforces nothing
 WATCH_SECONDS: Final = 12.0  # how long after a bad release failures are counted, without and with
 ATTACKER: Final = "127.0.0.2"
