@@ -17,6 +17,7 @@ from pipeline.ports.clock import Clock
 MAX_VALUES: Final = 200
 FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _PLACE: Final = re.compile(r"^(?:(?:line|element|alert) \d+: )+")
+_CREATED: Final = re.compile(rb"(?:# (?:HELP|TYPE) )?pipeline_\w+_created[ {]")
 _VARYING: Final = re.compile(r"\d+|'[^']*'?|\"[^\"]*\"?")
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -166,8 +167,9 @@ class Telemetry:
             self._rules.labels(kind).set(count)
 
     def exposition(self) -> bytes:
-        """The text that Prometheus scrapes."""
-        return generate_latest(self.registry)
+        """The text that Prometheus scrapes, without the client's `_created` series: they double the count and say nothing here."""
+        lines = generate_latest(self.registry).splitlines(keepends=True)
+        return b"".join(line for line in lines if not _CREATED.match(line))
 
     # --- inside ---------------------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from pipeline.model.reasons import Reason
 from pipeline.model.records import Action, Alert, AlertFact, AlertState, AnyRecord, DeadLetter, Decision, Finding, Measurement, Outcome, OutcomeStatus
+from pipeline.ports.clock import Clock
 from pipeline.telemetry.metrics import Telemetry
 
 CAPACITY: Final = 10_000
@@ -22,10 +23,13 @@ class _Applied(NamedTuple):
 
 
 class RecordTelemetry:
-    """Feed it every fact, action, outcome, decision, finding and dead letter once."""
+    """Feed it every fact, action, outcome, decision, finding and dead letter once, when it is written.
 
-    def __init__(self, telemetry: Telemetry, *, capacity: int = CAPACITY) -> None:
-        self._telemetry, self._capacity = telemetry, capacity
+    `clock` says when an alert's firing was known; without it the fact's own time counts, which is event time and hides what detection took.
+    """
+
+    def __init__(self, telemetry: Telemetry, *, clock: Clock | None = None, capacity: int = CAPACITY) -> None:
+        self._telemetry, self._clock, self._capacity = telemetry, clock, capacity
         self._fired_at_ms: OrderedDict[str, int] = OrderedDict()
         self._actions: OrderedDict[str, _Applied] = OrderedDict()
 
@@ -52,9 +56,10 @@ class RecordTelemetry:
     def _alert(self, fact: AlertFact, alert: Alert) -> None:
         self._telemetry.fact("alert", alert.state.value)
         if alert.state is AlertState.FIRING and alert.id not in self._fired_at_ms:
-            self._remember(self._fired_at_ms, alert.id, fact.at_ms)
+            fired_at_ms = self._clock.now_ms() if self._clock is not None else fact.at_ms
+            self._remember(self._fired_at_ms, alert.id, fired_at_ms)
             if fact.caused_at_ms:
-                self._telemetry.reaction("cause_to_firing", fact.at_ms - fact.caused_at_ms)
+                self._telemetry.reaction("cause_to_firing", fired_at_ms - fact.caused_at_ms)
 
     def _outcome(self, outcome: Outcome) -> None:
         known = self._actions.get(outcome.action_id)

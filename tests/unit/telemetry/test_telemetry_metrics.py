@@ -36,7 +36,6 @@ def exposed(telemetry: Telemetry) -> dict[str, float]:
         f"{sample.name}{Labels.of(sample.labels)}": sample.value
         for family in text_string_to_metric_families(telemetry.exposition().decode())
         for sample in family.samples
-        if not sample.name.endswith("_created")
     }
 
 
@@ -69,9 +68,8 @@ def test_names_types_and_labels_are_as_published() -> None:
     lines = []
     for family in families:
         labels = sorted({name for sample in family.samples for name in sample.labels} - {"le"})
-        if not family.name.endswith("_created"):
-            name = f"{family.name}_total" if family.type == "counter" else family.name
-            lines.append(f"{family.type} {name}{{{', '.join(labels)}}}")
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        lines.append(f"{family.type} {name}{{{', '.join(labels)}}}")
     assert "\n".join(sorted(lines)) + "\n" == GOLDEN.read_text()
 
 
@@ -181,6 +179,16 @@ def test_confirmations_and_repeated_outcomes_are_not_measured_twice() -> None:
     values = observed(fact(), fact(2000, confirmations=2), ACTION, outcome(), outcome())
     assert values['pipeline_reaction_seconds_count{stage="cause_to_firing"}'] == 1
     assert values['pipeline_reaction_seconds_count{stage="firing_to_applied"}'] == 1
+
+
+def test_with_a_clock_firing_is_when_it_was_known() -> None:
+    telemetry, clock = Telemetry(), FakeClock(1080)
+    watcher = RecordTelemetry(telemetry, clock=clock)
+    for one in (fact(1000), ACTION, outcome()):
+        watcher.observe(one)
+    values = exposed(telemetry)
+    assert values['pipeline_reaction_seconds_sum{stage="cause_to_firing"}'] == 0.08
+    assert values['pipeline_reaction_seconds_sum{stage="firing_to_applied"}'] == 0.12
 
 
 def test_what_was_not_applied_or_is_not_known_has_no_latency() -> None:
