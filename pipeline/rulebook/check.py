@@ -11,12 +11,20 @@ from pipeline.rulebook.check_policies import check_policies
 from pipeline.rulebook.check_sigma import check_sigma_rules
 from pipeline.rulebook.context import Context
 from pipeline.rulebook.files import LoadedFile
-from pipeline.rulebook.problems import Problem
+from pipeline.rulebook.problems import Problem, ProblemList, TooManyError
 
 
 def check_book(book: RuleBook, files: list[LoadedFile], context: Context) -> list[Problem]:
     """Everything wrong between the files, and between them and the configuration."""
-    problems: list[Problem] = []
+    problems = ProblemList()
+    try:
+        _check(book, files, context, problems)
+    except TooManyError:
+        problems.close()
+    return problems
+
+
+def _check(book: RuleBook, files: list[LoadedFile], context: Context, problems: list[Problem]) -> None:
     check_services(book, files, context, problems)
     check_policies(book, files, context, problems)
     check_scalers(book, files, context, problems)
@@ -25,4 +33,3 @@ def check_book(book: RuleBook, files: list[LoadedFile], context: Context) -> lis
     check_metrics(book, files, context, problems)
     check_placeholders(book, files, problems)
     problems.extend(check_sigma_rules([document for file in files for document in file.sigma_documents]))
-    return problems

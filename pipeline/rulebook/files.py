@@ -9,7 +9,7 @@ from pipeline.rulebook.book import SigmaRule
 from pipeline.rulebook.check_sigma import Document
 from pipeline.rulebook.expressions import Expr
 from pipeline.rulebook.inline import steps_of
-from pipeline.rulebook.problems import Problem, Severity, SourceText
+from pipeline.rulebook.problems import Problem, ProblemList, Severity, SourceText
 from pipeline.rulebook.prometheus import RuleFile
 from pipeline.rulebook.spec import Policy, PolicyFile, Spec
 from pipeline.rulebook.yaml_source import Mapping, Node
@@ -28,7 +28,7 @@ class LoadedFile:
     sigma: list[SigmaRule] = field(default_factory=list)
     sigma_alerts: list[str] = field(default_factory=list)
     sigma_documents: list[Document] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: ProblemList = field(default_factory=ProblemList)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pipeline.rulebook.check_sigma import documents_of
 from pipeline.rulebook.context import Connectors, Context
 from pipeline.rulebook.files import LoadedFile
 from pipeline.rulebook.policies import POLICY_KEYS, placeholder_problems, read_exprs, read_policies
-from pipeline.rulebook.problems import Problem, SourceText, did_you_mean
+from pipeline.rulebook.problems import Problem, SourceText, TooManyError, did_you_mean
 from pipeline.rulebook.prometheus import GROUP_KEYS, OWN_KEYS, RULE_KEYS, Defaults, read_groups
 from pipeline.rulebook.sigma_file import alert_name, check_sigma, is_sigma, titles
 from pipeline.rulebook.spec import GrantSpec
@@ -76,22 +76,30 @@ def load_rulebook(
 
 def _read(source: SourceText, defaults: Defaults) -> LoadedFile:
     file = LoadedFile(source)
+    try:
+        _read_into(file, defaults)
+    except TooManyError:
+        file.problems.close()
+    return file
+
+
+def _read_into(file: LoadedFile, defaults: Defaults) -> None:
+    source = file.source
     documents, problems = read_documents(source)
     file.problems.extend(problems)
     if any(problem.fatal for problem in problems):
-        return file
+        return
     if any(is_sigma(node) for node in documents):
         file.problems.extend(check_sigma(source, documents))
         file.sigma.append(SigmaRule(source.text, source.file))
         file.sigma_alerts = [alert_name(title) for title in titles(documents)]
         file.sigma_documents = documents_of(source, documents)
-        return file
+        return
     written = [node for node in documents if not (isinstance(node, Scalar) and node.is_null)]
     if len(written) > 1:
         file.problems.append(source.problem(written[1].at, "a second YAML document in one file", suggestion="put it into a file of its own"))
     elif written:
         _read_document(file, written[0], defaults)
-    return file
 
 
 def _read_document(file: LoadedFile, root: Node, defaults: Defaults) -> None:
@@ -103,10 +111,8 @@ def _read_document(file: LoadedFile, root: Node, defaults: Defaults) -> None:
     for name, (key, _) in root.entries.items():
         if name not in FILE_KEYS:
             file.problems.append(file.source.problem(key.at, f"unknown key {name!r} at the top of the file", suggestion=_meant(name)))
-    file.rules = read_groups(file.source, root, defaults)
-    file.problems.extend(file.rules.problems)
-    spec, file.exprs, problems = read_policies(file.source, root)
-    file.problems.extend(problems)
+    file.rules = read_groups(file.source, root, defaults, file.problems)
+    spec, file.exprs = read_policies(file.source, root, file.problems)
     for _, actions in file.rules.policies:
         file.exprs.extend(read_exprs(file.source, actions, "actions", file.problems))
         file.problems.extend(placeholder_problems(file.source, actions))

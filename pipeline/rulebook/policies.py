@@ -19,14 +19,15 @@ _FREE_KEYS: Final = frozenset({"payload", "when", "away_from", "weights"})  # wh
 _HINT: Final = 'write {{ name }} with the name of a label of the alert, for example "{{ service }}"'
 
 
-def read_policies(source: SourceText, root: Mapping) -> tuple[PolicyFile | None, list[tuple[str, Expr]], list[Problem]]:
+def read_policies(source: SourceText, root: Mapping, problems: list[Problem]) -> tuple[PolicyFile | None, list[tuple[str, Expr]]]:
     """The policy part of a file: its shape, and its good expressions with what they are."""
     part = Mapping({name: entry for name, entry in root.entries.items() if name in POLICY_KEYS and not _empty(entry[1])}, root.at, root.size)
-    spec, problems = shaped(PolicyFile, part, source)
+    spec, found = shaped(PolicyFile, part, source)
+    problems.extend(found)
     for key in _WITH_EXPRS:
         problems.extend(placeholder_problems(source, part.get(key)))
     exprs = [pair for key in _WITH_EXPRS for pair in read_exprs(source, part.get(key), key, problems)]
-    return spec, exprs, problems
+    return spec, exprs
 
 
 def read_exprs(source: SourceText, node: Node | None, what: str, problems: list[Problem]) -> list[tuple[str, Expr]]:

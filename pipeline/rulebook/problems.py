@@ -17,6 +17,9 @@ Severity = Literal["error", "warning"]
 _LINE_BREAK: Final = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")  # as YAML 1.1 counts lines
 _EXCERPT: Final = 120
 _MESSAGE: Final = 600
+_CANDIDATES: Final = 300
+
+MAX_PROBLEMS: Final = 100  # of one file, and again between the files
 
 
 class Position(NamedTuple):
@@ -54,6 +57,32 @@ class Problem:
     def fatal(self) -> bool:
         """Whether the file must be refused for it."""
         return self.severity == "error"
+
+
+class TooManyError(Exception):
+    """Raised by `ProblemList` when it is full: nobody reads a thousand errors, and finding them costs."""
+
+
+class ProblemList(list[Problem]):
+    """Collects problems up to a limit. Errors beyond it end the search (`TooManyError`), warnings beyond it are left out."""
+
+    def append(self, problem: Problem, /) -> None:
+        """Note a problem."""
+        if len(self) < MAX_PROBLEMS:
+            super().append(problem)
+        elif problem.fatal:
+            raise TooManyError
+
+    def extend(self, problems: Iterable[Problem], /) -> None:
+        """Note several."""
+        for problem in problems:
+            self.append(problem)
+
+    def close(self) -> None:
+        """Say that the search was ended, at the last place."""
+        last = self[-1]
+        message = f"more than {MAX_PROBLEMS} problems here: mend these first"
+        super().append(Problem(last.file, last.line, last.column, "error", message))
 
 
 class SourceText:
@@ -122,6 +151,8 @@ def closest(word: str, known: Iterable[str]) -> str:
     candidates = sorted({name for name in known if name})
     if len(word) > 200:
         return ""
+    if len(candidates) > _CANDIDATES:  # comparing is slow: with many names only those that start alike are looked at
+        candidates = [name for name in candidates if name[:1] == word[:1]][:_CANDIDATES]
     folded = {name.lower(): name for name in candidates}
     found = difflib.get_close_matches(word.lower(), list(folded), n=1, cutoff=0.6)
     return folded[found[0]] if found else ""

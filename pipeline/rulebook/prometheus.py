@@ -35,7 +35,6 @@ class RuleFile:
     groups: list[RuleGroup] = field(default_factory=list)
     policies: list[tuple[Policy, Node]] = field(default_factory=list)
     exprs: list[tuple[str, Expr]] = field(default_factory=list)  # rule name, its expression
-    problems: list[Problem] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +45,28 @@ class Defaults:
     settle_ms: int = 200
 
 
-def read_groups(source: SourceText, root: Mapping, defaults: Defaults) -> RuleFile:
-    """The rule groups of one file. With an error among the problems the rest may be incomplete."""
+def read_groups(source: SourceText, root: Mapping, defaults: Defaults, problems: list[Problem]) -> RuleFile:
+    """The rule groups of one file. With an error among the problems noted, what is returned may be incomplete."""
     found = RuleFile()
     names: dict[str, Node] = {}
-    for node in Fields(source, root, found.problems, "the file").items("groups"):
+    for node in Fields(source, root, problems, "the file").items("groups"):
         if not isinstance(node, Mapping):
-            found.problems.append(source.problem(node.at, f"a group should be a mapping, not {kind_of(node)}"))
+            problems.append(source.problem(node.at, f"a group should be a mapping, not {kind_of(node)}"))
             continue
-        group = _GroupReader(source, node, found, defaults).read()
+        group = _GroupReader(source, node, found, defaults, problems).read()
         if group.name in names:
             first = names[group.name].at.line
             at = (node.get("name") or node).at
-            found.problems.append(source.problem(at, f"group name {group.name!r} is used twice in this file, first in line {first}"))
+            problems.append(source.problem(at, f"group name {group.name!r} is used twice in this file, first in line {first}"))
         names.setdefault(group.name, node.get("name") or node)
         found.groups.append(group)
     return found
 
 
 class _GroupReader:
-    def __init__(self, source: SourceText, node: Mapping, found: RuleFile, defaults: Defaults) -> None:
-        self.source, self.node, self.found, self.defaults = source, node, found, defaults
-        self.fields = Fields(source, node, found.problems, "a group")
+    def __init__(self, source: SourceText, node: Mapping, found: RuleFile, defaults: Defaults, problems: list[Problem]) -> None:
+        self.source, self.node, self.found, self.defaults, self.problems = source, node, found, defaults, problems
+        self.fields = Fields(source, node, problems, "a group")
         self.seen: dict[tuple[str, str, tuple[tuple[str, str], ...]], int] = {}
         self.ids: dict[str, int] = {}
 
@@ -91,9 +90,9 @@ class _GroupReader:
 
     def _rule(self, group: str, node: Node, group_labels: PyMapping[str, str]) -> AlertRule | RecordRule | None:
         if not isinstance(node, Mapping):
-            self.found.problems.append(self.source.problem(node.at, f"a rule should be a mapping, not {kind_of(node)}"))
+            self.problems.append(self.source.problem(node.at, f"a rule should be a mapping, not {kind_of(node)}"))
             return None
-        fields = Fields(self.source, node, self.found.problems, "a rule")
+        fields = Fields(self.source, node, self.problems, "a rule")
         fields.only((*RULE_KEYS, *OWN_KEYS))
         record, alert = fields.text("record"), fields.text("alert")
         if bool(record) == bool(alert):
@@ -120,7 +119,7 @@ class _GroupReader:
             return None
         expr = read_expr(self.source, node, key)
         if isinstance(expr, Problem):
-            self.found.problems.append(expr)
+            self.problems.append(expr)
             return None
         return expr
 
@@ -134,16 +133,14 @@ class _GroupReader:
         key = (kind, name, tuple(sorted(labels.items())))
         if key in self.seen:
             message = f"{kind} {shorten(name)!r} stands twice in this group with the same labels, first in line {self.seen[key]}"
-            self.found.problems.append(
-                self.source.problem(node.key_at(kind), message, suggestion="add a label that tells them apart", severity="warning")
-            )
+            self.problems.append(self.source.problem(node.key_at(kind), message, suggestion="add a label that tells them apart", severity="warning"))
         self.seen.setdefault(key, node.at.line)
 
     def _record(self, fields: Fields, rule: RecordRule) -> RecordRule:
         for key in _ALERT_ONLY:
             if fields.value(key) is not None:
                 at = fields.node.key_at(key)
-                self.found.problems.append(self.source.problem(at, f"{key} is for alerts only, not for a recording rule", suggestion=f"remove {key}"))
+                self.problems.append(self.source.problem(at, f"{key} is for alerts only, not for a recording rule", suggestion=f"remove {key}"))
         _check_name(fields, fields.node.entries["record"][1], rule.name, "recording rule name")
         return rule
 
@@ -165,7 +162,7 @@ class _GroupReader:
         actions = fields.value("actions")
         if actions is not None:
             policy, problems = inline_policy(self.source, actions, group=group, alert=rule.name, labels=own)
-            self.found.problems.extend(problems)
+            self.problems.extend(problems)
             if policy is not None:
                 self.found.policies.append((policy, actions))
         return rule

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from pipeline.rulebook.fields import duration_hint
-from pipeline.rulebook.problems import Position, Problem, SourceText, did_you_mean, shorten
+from pipeline.rulebook.problems import MAX_PROBLEMS, Position, Problem, SourceText, did_you_mean, shorten
 from pipeline.rulebook.yaml_source import Mapping, Node, Scalar, kind_of
 from pipeline.rulebook.yaml_values import descend, plain
 
@@ -60,7 +60,7 @@ def shaped(
         try:
             return model.model_validate(content), []
         except ValidationError as error:
-            errors = error.errors(include_url=False)
+            errors = error.errors(include_url=False, include_input=False)[: 2 * MAX_PROBLEMS]
         if not _take_texts(content, node, errors):
             break
     found = [

@@ -18,7 +18,7 @@ from pipeline.rulebook.problems import START, Position, Problem, SourceText, sho
 MAX_CHARS: Final = 8 * 1024 * 1024
 MAX_SCALAR: Final = 128 * 1024
 MAX_DEPTH: Final = 64
-MAX_NODES: Final = 500_000  # counted as if every alias were written out
+MAX_NODES: Final = 200_000  # counted as if every alias were written out
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same positions, ten times faster
 _MERGE: Final = "<<"

@@ -225,3 +225,13 @@ def test_a_placeholder_that_a_scaler_or_failover_cannot_fill_is_an_error():
         "{{ zone }}: nothing here is called 'zone'",
         "{{ site }}: nothing here is called 'site'",
     ]
+
+
+def test_thousands_of_errors_end_the_search_and_thousands_of_warnings_do_not():
+    errors = load_rulebook({"f.yaml": "groups:\n- name: g\n  rules:\n" + "  - {alert: A, expr: up, fro: 1}\n" * 3000})
+    assert errors.book is None
+    assert len(errors.problems) == 101
+    assert errors.problems[-1].message == "more than 100 problems here: mend these first"
+    warnings = load_rulebook({"f.yaml": "groups:\n- name: g\n  rules:\n" + "  - {alert: A, expr: up}\n" * 300})
+    assert warnings.book is not None
+    assert len(warnings.problems) == 100
