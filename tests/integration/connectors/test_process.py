@@ -84,7 +84,7 @@ async def test_an_instance_that_dies_is_replaced_and_leaves_the_endpoints_at_onc
         await observed(connector, SHOP, ready=2)
         victim = stored(folder).instances[0]
         os.kill(victim.pid, signal.SIGKILL)
-        await until(lambda: victim.port not in {one.port for one in read_endpoints(folder / "endpoints.json") or ()}, within_s=2)
+        await until(lambda: victim.port not in {one.port for one in read_endpoints(folder / "endpoints.json") or ()})
         await observed(connector, SHOP, ready=2)
         assert victim.name not in {one.name for one in stored(folder).instances}
 
