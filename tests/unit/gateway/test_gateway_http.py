@@ -4,9 +4,13 @@ import asyncio
 import base64
 import gzip
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import cramjam
@@ -306,3 +310,31 @@ async def test_a_taken_address_is_an_os_error() -> None:
             await gateway.start()
         with pytest.raises(RuntimeError, match="not started"):
             _ = gateway.url
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command to make a certificate with")
+async def test_with_a_certificate_it_speaks_tls_from_paths_beside_the_configuration(tmp_path: Path) -> None:
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    subprocess.run([*command, "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"], check=True, capture_output=True)
+    config = Config(listen="127.0.0.1:0", tls={"cert": "cert.pem", "key": "key.pem"})
+    gateway = Gateway(FakeBus(), config, clock=FakeClock(), telemetry=Telemetry(), base=tmp_path)
+    await gateway.start()
+    try:
+        trust = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+        async with aiohttp.ClientSession(gateway.url) as session, session.get("/healthz", ssl=trust) as answer:
+            assert (gateway.url[:8], answer.status) == ("https://", 200)
+    finally:
+        await gateway.close()
