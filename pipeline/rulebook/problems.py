@@ -5,6 +5,7 @@ Guarantee: every problem names file, line and column (1-based); its excerpt is s
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import re
 from collections.abc import Iterable
@@ -86,12 +87,11 @@ class ProblemList(list[Problem]):
 
 
 class SourceText:
-    """A file's name and text, and the place where its problems are made. `secret`: excerpts are never shown."""
+    """A file's name and text, and the place where its problems are made."""
 
-    def __init__(self, file: str, text: str, *, secret: bool = False) -> None:
+    def __init__(self, file: str, text: str) -> None:
         self.file = file
         self.text = text.removeprefix("\ufeff")
-        self.secret = secret
 
     @cached_property
     def line_starts(self) -> tuple[int, ...]:
@@ -106,8 +106,6 @@ class SourceText:
 
     def position(self, offset: int) -> Position:
         """The position of an offset."""
-        import bisect
-
         line = bisect.bisect_right(self.line_starts, offset)
         return Position(line, offset - self.line_starts[line - 1] + 1)
 
@@ -121,7 +119,7 @@ class SourceText:
 
     def problem(self, at: Position, message: str, *, suggestion: str = "", severity: Severity = "error", show: bool = True) -> Problem:
         """A problem at a place of this file."""
-        excerpt = self._excerpt(at) if show and not self.secret else ""
+        excerpt = self._excerpt(at) if show else ""
         return Problem(self.file, at.line, at.column, severity, shorten(one_line(message), _MESSAGE), one_line(suggestion), excerpt)
 
     def _excerpt(self, at: Position) -> str:
