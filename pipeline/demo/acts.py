@@ -17,6 +17,7 @@ from pipeline.model.records import Action, Decision, Outcome
 BASE_RATE: Final = 120.0
 SURGE_RATE: Final = 360.0
 WARM_SECONDS: Final = 6.5  # longer than every window of the rules: a window that is not whole enforces nothing
+SURGE_SECONDS: Final = 5.0  # how long load stays high after the first step up
 WATCH_SECONDS: Final = 12.0  # how long after a bad release failures are counted, without and with
 ATTACKER: Final = "127.0.0.2"
 FORBIDDEN: Final = 403
@@ -97,7 +98,9 @@ async def surge(stage: Stage) -> Act:
     up = await _expect_action(stage, act, "scale", 10.0)
     if up is not None:
         stage.say(f"scaled up: {up[1].summary}")
+        await asyncio.sleep(SURGE_SECONDS)
         act.verified_after_ms = await _until_fast(stage, act)
+        stage.say(f"it has grown to {stage.journal.applied(act.injected_at_ms, 'scale')[-1][0].desired['replicas']} instances")
     stage.load.rate = BASE_RATE
     stage.say("load falls back; instances go once the stabilization window has passed")
     down_since_ms = _now_ms()

@@ -79,8 +79,9 @@ class Journal:
         return next((action for _, action in self.of(Action) if action.id == action_id), None)
 
     def applied(self, since_ms: int, *verbs: str) -> list[tuple[Action, Outcome]]:
-        """Actions applied since then, in order of application."""
-        pairs = [(self.action(outcome.action_id), outcome) for _, outcome in self.of(Outcome, since_ms) if outcome.status is OutcomeStatus.APPLIED]
+        """Actions applied since then, in order of application, each once (an outcome travels on two topics)."""
+        outcomes = {outcome.id: outcome for _, outcome in self.of(Outcome, since_ms) if outcome.status is OutcomeStatus.APPLIED}
+        pairs = [(self.action(outcome.action_id), outcome) for outcome in outcomes.values()]
         return [(action, outcome) for action, outcome in pairs if action is not None and (not verbs or action.verb in verbs)]
 
     def decision(self, since_ms: int, *reasons: Reason) -> Decision | None:

@@ -85,7 +85,8 @@ class View:
     def _decisions(self) -> Panel:
         table = Table.grid(padding=(0, 2))
         if self.journal:
-            outcomes = [(at_ms, self._outcome(outcome)) for at_ms, outcome in self.journal.of(Outcome)]
+            known = {outcome.id: (at_ms, outcome) for at_ms, outcome in self.journal.of(Outcome)}
+            outcomes = [(at_ms, self._outcome(outcome)) for at_ms, outcome in known.values()]
             decisions = [
                 (at_ms, Text(f"{decision.verdict.value:<5} {decision.reason.value}: {decision.text}", style=VERDICT_STYLE[decision.verdict]))
                 for at_ms, decision in self.journal.of(Decision)
