@@ -20,6 +20,10 @@ def _hundred(shares: dict[str, int]) -> dict[str, int]:
 Shares = Annotated[dict[str, int], AfterValidator(_hundred)]
 
 
+EnvoyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+"""A name that is the same in Envoy's statistics and in a file name."""
+
+
 class RouteSettings(Settings):
     """One service behind the proxy. `weights` and `sites` are where it starts; from then on the state on disk says what is in force.
 
@@ -28,11 +32,11 @@ class RouteSettings(Settings):
     takes from x-forwarded-for (set `use_remote_address` and `xff_num_trusted_hops` on the listener).
     """
 
-    clusters: dict[str, str] = Field(min_length=1)
+    clusters: dict[str, EnvoyName] = Field(min_length=1)
     weights: Shares = Field(min_length=1)
     sites: Shares = Field(default_factory=dict)
     service: str = ""  # as the endpoints file names it; default: the route's own name
-    route_config_name: str = "reflexarc"
+    route_config_name: EnvoyName = "reflexarc"
     domains: tuple[str, ...] = ("*",)
     prefix: str = "/"
     timeout_ms: DurationMs = Field(default=15_000, alias="timeout", gt=0)

@@ -130,6 +130,9 @@ class Shop:
         prober, checked = self._probers[name], []
         for instance in alive:
             ready = not instance.draining_at_ms and prober.is_ready(instance)
+            if ready != instance.ready and not instance.draining_at_ms:
+                event = "instance_ready" if ready else "instance_unready"
+                _LOG.info(event, extra={"instance": instance.name, "version": instance.version, "port": instance.port})
             checked.append(msgspec.structs.replace(instance, ready=ready, was_ready=instance.was_ready or ready))
         if any(instance.ready and now_ms - instance.created_at_ms >= _STABLE_MS for instance in checked):
             self._deaths[name].in_a_row = 0

@@ -137,6 +137,7 @@ def test_what_was_in_force_stays_over_a_restart_and_what_is_gone_begins_anew() -
         pytest.param({"sites": {"a": 50}}, "sum to 50", id="sites not a hundred"),
         pytest.param({"never_block": ["10.0.0.300/8"]}, "does not appear to be", id="not a network"),
         pytest.param({"timeout": 5}, "with its unit", id="a duration without unit"),
+        pytest.param({"clusters": {"v1": "../shop", "v2": "c"}}, "should match pattern", id="a name that is a path"),
         pytest.param({"wieghts": {}}, "Extra inputs", id="unknown key"),
     ],
 )

@@ -134,6 +134,12 @@ async def test_observe_plans_for_real_and_writes_nothing(bench: Bench) -> None:
     assert bench.intents.intents["a1"].change is None
 
 
+async def test_a_pause_does_not_stop_observing(bench: Bench) -> None:
+    bench.switch.why = "by ann"
+    assert (await bench.run(bench.action(mode="observe"))).status is OutcomeStatus.PLANNED
+    assert not bench.world.writes
+
+
 @pytest.mark.parametrize(
     ("grants", "fields", "status"),
     [
