@@ -24,13 +24,13 @@ from pipeline.model.records import (
     Tick,
     Watch,
 )
-from pipeline.remediate import commands, dispatch, failover, incidents, revert, scaler, shadow, steps, wants
+from pipeline.remediate import commands, dispatch, failover, incidents, results, revert, scaler, shadow, steps, wants
 from pipeline.remediate.state import AlertEntry, Seen, State, dump, load
 from pipeline.remediate.turn import Launched, Refused, Settled, Turn
 from pipeline.rulebook.book import RuleBook
 
 Handler = Callable[[Turn, "Launched | Refused | Settled"], None]
-OWNERS: Final[Mapping[str, object]] = {"run": steps, "release": revert, "operator": commands, "scaler": scaler, "failover": failover}
+OWNERS: Final[Mapping[str, object]] = {"run": results, "release": revert, "operator": commands, "scaler": scaler, "failover": failover}
 HANDLERS: Final[Mapping[type, str]] = {Launched: "launched", Refused: "refused", Settled: "settled"}
 ROUNDS: Final = 50  # how often one step may go round; a step that needs more is a mistake of ours, and goes on at the next tick
 
@@ -117,18 +117,18 @@ def _take(turn: Turn, event: RemediatorInput) -> None:
 def _advance(turn: Turn) -> None:
     """Let everything that is due happen, until nothing more follows."""
     dispatch.advance(turn)
-    _deliver(turn)
-    steps.advance(turn)
-    revert.advance(turn)
     for _ in range(ROUNDS):
         _deliver(turn)
+        steps.advance(turn)
         failover.advance(turn)
         wants.advance(turn)
-        if not turn.inbox and not turn.again and not turn.afresh:
+        if not (turn.inbox or turn.again or turn.afresh or steps.waiting(turn)):
             break
     revert.advance(turn)
     _deliver(turn)
     incidents.advance(turn)
+    for id_ in [id_ for id_, watch in turn.state.watches.items() if watch.until_ms and watch.until_ms < turn.now_ms]:
+        del turn.state.watches[id_]
     for id_ in [id_ for id_, silence in turn.state.silences.items() if silence.ends_at_ms <= turn.now_ms]:
         del turn.state.silences[id_]
 
@@ -171,7 +171,7 @@ def _resolved(turn: Turn, fact: AlertFact, known: AlertEntry | None) -> None:
     turn.decide(Verdict.NOTE, code, text, evidence, alert_id=fact.alert.id, incident_id=known.incident_id)
     incidents.note(turn, known.incident_id, f"alert {fact.alert.name} ended: {code}", fact.alert.id)
     for run in [run for run in turn.state.runs.values() if run.alert_id == fact.alert.id]:
-        steps.alert_ended(turn, run)
+        results.alert_ended(turn, run)
     shadow.ended(turn, known)
     incidents.settle(turn, known.incident_id)
     turn.again = True
@@ -179,8 +179,8 @@ def _resolved(turn: Turn, fact: AlertFact, known: AlertEntry | None) -> None:
 
 def _measurement(turn: Turn, measurement: Measurement) -> None:
     for run in list(turn.state.runs.values()):
-        if run.verification is not None and measurement.watch_id in run.verification.watches:
-            steps.measured(turn, run, measurement)
+        if measurement.watch_id == run.baseline_watch or (run.verification is not None and measurement.watch_id in run.verification.watches):
+            results.measured(turn, run, measurement)
             return
     scaler.measured(turn, measurement)
     failover.measured(turn, measurement)

@@ -41,6 +41,7 @@ UNDO_VERBS: Final[Mapping[str, str]] = {
     "deploy": "deploy",
 }
 REVERT_TTL_MS: Final = 60_000
+UNPROVEN_MS: Final = 60_000
 NEVER_MS: Final = 2**60
 
 
@@ -226,7 +227,7 @@ def _try_release(turn: Turn, release: Release) -> None:
         release.due_at_ms = NEVER_MS
         return
     turn.decide_once(owner, hold, **dispatch.about(done.action))
-    release.due_at_ms = turn.now_ms + RETRY_MS
+    release.due_at_ms = turn.now_ms + (UNPROVEN_MS if release.strict else RETRY_MS)
     if hold.reason is Reason.CONFLICT:
         release_record(turn, release.override_id)
 

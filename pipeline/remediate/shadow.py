@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.model.reasons import Reason, Verdict
 from pipeline.model.records import Action, Ending, Observation
-from pipeline.remediate import steps
+from pipeline.remediate import follow
 from pipeline.remediate.state import AlertEntry, Run
 from pipeline.remediate.turn import Turn
 
@@ -39,7 +39,7 @@ def ended(turn: Turn, entry: AlertEntry) -> None:
             evidence = {"after_ms": after_ms, "would_have": [action.id for action in _would_be(turn, run)]}
             text = f"{words} {after_ms / 1000:.1f} s after policy {run.policy} would have acted."
             turn.decide(Verdict.NOTE, reason, text, evidence, incident_id=run.incident_id, alert_id=run.alert_id, policy=run.policy, mode="observe")
-            steps.finish(turn, run, "its alert is over")
+            follow.finish(turn, run, "its alert is over")
 
 
 def observed(turn: Turn, observation: Observation, before: Mapping[str, Any] | None) -> None:

@@ -128,8 +128,10 @@ class Run(msgspec.Struct):
     due_at_ms: int = 0
     started_at_ms: int = 0
     shadow_at_ms: int = 0
+    charged: bool = False
     baseline: float | None = None
     baseline_watch: str = ""
+    applied_at_ms: int = 0
 
 
 class Release(msgspec.Struct):

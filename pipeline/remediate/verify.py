@@ -8,6 +8,7 @@ that are not whole yet, proves nothing: it breaks a row of successes and is wait
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -16,6 +17,8 @@ from pipeline.remediate.state import AlertEntry, Reading, Run, Verification
 from pipeline.remediate.turn import Turn
 from pipeline.rulebook.spec import Verify
 
+COMPARISON: Final = re.compile(r"(<=?|>=?)\s*[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?\s*$")
+CLEARLY: Final = 0.2  # of the value before
 SLACK_MS: Final = 1000  # for the last measurement's journey
 
 
@@ -48,12 +51,44 @@ def begin(turn: Turn, run: Run, spec: Verify, exprs: dict[str, str], applied_at_
         )
 
 
+def ask_baseline(turn: Turn, run: Run, spec: Verify, expr: str) -> None:
+    """Have the expression read now, over its whole windows: how things are before the change."""
+    if direction(spec) == 0:
+        return
+    id_ = stable_id("watch", run.id, run.step, run.serial, "baseline")
+    run.baseline, run.baseline_watch = None, id_
+    until_ms = turn.now_ms + spec.interval_ms
+    turn.watch(Watch(id=id_, group=turn.group, at_ms=turn.now_ms, expr=expr, interval_ms=spec.interval_ms, until_ms=until_ms))
+
+
+def take_baseline(run: Run, measurement: Measurement) -> None:
+    """Keep what was read before the change was in force."""
+    if measurement.truth is not Truth.NODATA and (not run.applied_at_ms or measurement.at_ms <= run.applied_at_ms):
+        run.baseline = measurement.value
+
+
+def direction(spec: Verify) -> int:
+    """-1: smaller is better, 1: greater is better, 0: the success condition does not say."""
+    found = COMPARISON.search(spec.success or "")
+    return 0 if found is None else (-1 if found.group(1).startswith("<") else 1)
+
+
+def improved(spec: Verify | None, before: float | None, after: object) -> bool:
+    """Whether the measured value came clearly nearer to what the condition wants."""
+    if spec is None or before is None or not isinstance(after, int | float) or not direction(spec):
+        return False
+    gain = (after - before) * direction(spec)
+    return gain > 0 and gain >= CLEARLY * abs(before)
+
+
 def end(turn: Turn, run: Run) -> None:
     """Stop measuring."""
     if run.verification is not None:
         for watch_id in run.verification.watches:
             turn.unwatch(watch_id)
-    run.verification = None
+    if run.baseline_watch:
+        turn.state.watches.pop(run.baseline_watch, None)  # it ends by itself
+    run.verification, run.baseline_watch = None, ""
 
 
 def take(verification: Verification, spec: Verify, measurement: Measurement) -> Verdict | None:

@@ -25,7 +25,8 @@ def test_a_bad_release_is_shifted_away_verified_rolled_back_and_stays_without_tr
     world.outcome(shift, before={"weights": {"v1": 80, "v2": 20}})
     (override,) = world.overrides()
     assert override.inverse == {"weights": {"v1": 80, "v2": 20}}
-    (watch,) = world.watches()
+    before, watch = world.watches()
+    assert (before.expr, before.anchor_ms, before.until_ms - before.at_ms) == (watch.expr, 0, 1000)
     assert watch.expr == 'error_ratio{service="checkout"} < 0.01'
     assert watch.anchor_ms == world.now_ms + 2000
     assert world.incident.state is IncidentState.VERIFYING

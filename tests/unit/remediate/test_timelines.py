@@ -1,6 +1,6 @@
 """The timelines under tests/cases/remediate: what goes in at which time, and exactly what must come out since the entry before.
 
-An entry: `at`, then inputs in this order (observe, alert, resolve, outcome, measure, command, grant), then `expect` with any of `decisions` ("verdict
+An entry: `at`, then inputs in this order (observe, alert, resolve, baseline, outcome, measure, command, grant), then `expect` with any of `decisions` ("verdict
 reason", in order), `actions`, `would_be`, `incident`, `notices`, `overrides`, `watches` (number). Absent keys are not compared, except that an action
 nobody expects is always an error.
 """
@@ -79,6 +79,9 @@ class Play:
     def measure(self, given: dict[str, Any]) -> list[Effect]:
         return self.world.measure_for(given.get("seconds", 1), given.get("truth", "true"), given.get("value"), given.get("containing", ""))
 
+    def baseline(self, given: dict[str, Any]) -> list[Effect]:
+        return self.world.measure(given.get("truth", "false"), given.get("value"))
+
     def command(self, given: dict[str, Any]) -> list[Effect]:
         args = {name: (self.last().id if value == "LAST" else value) for name, value in given.items()}
         if args.get("action") == "WAITING":
@@ -102,7 +105,9 @@ class Play:
         return []
 
 
-INPUTS = {name: getattr(Play, name) for name in ("reload", "restart", "observe", "alert", "resolve", "outcome", "measure", "command", "grant")}
+INPUTS = {
+    name: getattr(Play, name) for name in ("reload", "restart", "observe", "alert", "resolve", "baseline", "outcome", "measure", "command", "grant")
+}
 
 
 @pytest.mark.parametrize(("case", "base"), CASES)
