@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.detect.facts import Detected, DetectOptions, Origin, Rejection, alert_of, fact_of
 from pipeline.detect.gotmpl import Scope
+from pipeline.detect.intake import Intake
 from pipeline.detect.lives import Life
 from pipeline.detect.programs import ALERTNAME, AlertProgram, RecordProgram, rows_of
 from pipeline.detect.ruleset import Chain, GroupPrograms
 from pipeline.model.labels import METRIC_NAME, Labels
-from pipeline.model.records import AlertState, Ending
+from pipeline.model.records import Alert, AlertState, Ending
 from pipeline.promql import Compiled, EvalError, PromQLError, Row, compile_expr
-from pipeline.series import STALE_NAN, SeriesStore
+from pipeline.series import STALE_NAN
 
 _MAX_COMPILED = 1000
 
@@ -24,10 +25,12 @@ _MAX_COMPILED = 1000
 class Engine:
     """Evaluation of one rule book over one store."""
 
-    def __init__(self, store: SeriesStore, options: DetectOptions, *, newest_ms: Mapping[str, int], group_of: Callable[[Labels], str]) -> None:
-        self._store = store
+    def __init__(self, intake: Intake, options: DetectOptions, *, group_of: Callable[[Labels], str]) -> None:
+        self._store = intake.store
         self._options = options
-        self._newest_ms = newest_ms
+        self._newest_ms: Mapping[str, int] = intake.newest_ms
+        self._counts = intake.counts
+        self.started_ms = 0  # when the windows began to fill; 0: long ago
         self._group_of = group_of
         self._failures: dict[str, Rejection] = {}
         self._queries: dict[str, Compiled] = {}
@@ -45,6 +48,7 @@ class Engine:
         """Evaluate a group at a grid tick, in order."""
         out: list[Detected] = []
         read_ms = at_ms - group.group.query_offset_ms
+        self._counts.grid_evaluations += len(group.programs)
         for program in group.programs:
             try:
                 if isinstance(program, AlertProgram):
@@ -58,6 +62,7 @@ class Engine:
 
     def early(self, program: AlertProgram, chain: Chain, at_ms: int) -> list[Detected]:
         """Evaluate one rule at an event time between ticks."""
+        self._counts.early_evaluations += 1
         try:
             view = chain.over(self._store, at_ms)
             held = program.held(view, at_ms, self.scope(at_ms))
@@ -65,7 +70,7 @@ class Engine:
             return self._failed(program, error, at_ms)
         if not held and not program.lives.by_labels:
             return []
-        lives = program.lives.on_early(at_ms, held, warming=lambda life: program.is_warming(life, view, at_ms))
+        lives = program.lives.on_early(at_ms, held, warming=lambda life: program.is_warming(life, view, at_ms, started_ms=self.started_ms))
         return [self.fact(program, life, at_ms, at_ms) for life in lives]
 
     def end(self, program: AlertProgram, at_ms: int, ending: Ending) -> list[Detected]:
@@ -74,8 +79,11 @@ class Engine:
 
     def fact(self, program: AlertProgram, life: Life, at_ms: int, caused_at_ms: int) -> Detected:
         """The fact about a life as it is."""
-        alert = alert_of(program.origin, life, program.annotations_of(life, self.scope(life.held_at_ms)))
-        return fact_of(alert, group=self._group_of(life.labels), at_ms=at_ms, caused_at_ms=caused_at_ms)
+        return fact_of(self.alert(program, life), group=self._group_of(life.labels), at_ms=at_ms, caused_at_ms=caused_at_ms)
+
+    def alert(self, program: AlertProgram, life: Life) -> Alert:
+        """A life as others see it."""
+        return alert_of(program.origin, life, program.annotations_of(life, self.scope(life.held_at_ms)))
 
     def end_orphan(self, rule_id: str, lives: Sequence[Life], at_ms: int, version: str) -> list[Detected]:
         """End the lives of a rule that is gone; its annotations went with it."""
@@ -113,7 +121,7 @@ class Engine:
         if compiled is None:
             if len(self._queries) >= _MAX_COMPILED:
                 self._queries.clear()
-            compiled = self._queries[text] = compile_expr(text)
+            compiled = self._queries[text] = compile_expr(text, compat=self._options.promql.compat, options=self._options.promql)
         return rows_of(compiled, self._store, at_ms)
 
     def _alert(self, program: AlertProgram, at_ms: int, read_ms: int, out: list[Detected]) -> None:
@@ -127,7 +135,7 @@ class Engine:
             at_ms,
             held,
             judge=lambda life: program.ending(life, store, read_ms),
-            warming=lambda life: program.is_warming(life, store, read_ms),
+            warming=lambda life: program.is_warming(life, store, read_ms, started_ms=self.started_ms),
         )
         if program.written or lives.by_labels:
             program.written = self._write(_alert_series(program), program.written, read_ms)
@@ -154,6 +162,7 @@ class Engine:
         return min(newest, at_ms) or at_ms
 
     def _failed(self, program: AlertProgram | RecordProgram, error: PromQLError, at_ms: int) -> list[Detected]:
+        self._counts.rule_errors += 1
         rule_id, text = program.rule.rule_id, f"{program.rule.name} ({program.rule.where}): {error}"
         before = self._failures.get(rule_id)
         count = before.count + 1 if before else 1

@@ -11,6 +11,7 @@ from pipeline.detect.lives import Life
 from pipeline.model.labels import EMPTY, Labels
 from pipeline.model.records import Alert, AlertFact, Finding, Measurement, stable_id
 from pipeline.model.wire import finite
+from pipeline.promql import Options
 from pipeline.series import SeriesLimits
 
 
@@ -28,6 +29,20 @@ class Rejection:
     at_ms: int = 0
     source: str = ""
     rule_id: str = ""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a detector did since it was made; telemetry reads it. `skew_ms`: newest event time minus wall time, per source."""
+
+    samples: int = 0
+    refused: int = 0
+    logs: int = 0
+    grid_evaluations: int = 0
+    early_evaluations: int = 0
+    rule_errors: int = 0
+    measurements: int = 0
+    skew_ms: dict[str, int] = field(default_factory=dict)
 
 
 Detected = AlertFact | Measurement | Finding | Rejection
@@ -48,6 +63,7 @@ class DetectOptions:
     limits: SeriesLimits = field(default_factory=SeriesLimits)
     external_labels: Labels = EMPTY
     external_url: str = ""
+    promql: Options = field(default_factory=Options)  # how rules and the queries of their templates are evaluated
 
 
 @dataclass(frozen=True, slots=True)

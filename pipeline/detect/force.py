@@ -35,7 +35,7 @@ class InForce:
         Raises:
             ExprError: an expression is not valid (a loaded rule book has none).
         """
-        self.rules = RuleSet(book)
+        self.rules = RuleSet(book, options.promql)
         clocks = [GroupClock(group.group.interval_ms) for group in self.rules.groups]
         self.grid = GridClock(options.grid_delay_ms, options.max_catch_up_ticks, clocks)
         self.chains: dict[int, Chain] = {}

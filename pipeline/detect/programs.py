@@ -15,7 +15,7 @@ from pipeline.detect.presence import Presence
 from pipeline.detect.reads import Reads
 from pipeline.model.labels import EMPTY, METRIC_NAME, Labels
 from pipeline.model.records import Ending
-from pipeline.promql import Compiled, EvalError, Row, Scalar, Vector, compile_expr
+from pipeline.promql import Compiled, EvalError, Options, Row, Scalar, Vector, compile_expr
 from pipeline.rulebook.book import AlertRule, RecordRule, RuleGroup
 from pipeline.series import SeriesView
 
@@ -45,13 +45,13 @@ class RecordProgram:
     written: set[Labels] = field(default_factory=set)
 
     @classmethod
-    def of(cls, rule: RecordRule, group: RuleGroup) -> RecordProgram:
+    def of(cls, rule: RecordRule, group: RuleGroup, options: Options) -> RecordProgram:
         """Compile one rule.
 
         Raises:
             ExprError: the expression is not valid.
         """
-        compiled = compile_expr(rule.expr)
+        compiled = compile_expr(rule.expr, compat=options.compat, options=options)
         return cls(rule, group, compiled, Reads.of(compiled), {**group.labels, **rule.labels, METRIC_NAME: rule.name})
 
     def results(self, view: SeriesView, at_ms: int) -> dict[Labels, float]:
@@ -88,13 +88,13 @@ class AlertProgram:
     _full: dict[Labels, Labels] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rule: AlertRule, group: RuleGroup, version: str) -> AlertProgram:
+    def of(cls, rule: AlertRule, group: RuleGroup, version: str, options: Options) -> AlertProgram:
         """Compile one rule.
 
         Raises:
             ExprError: the expression is not valid.
         """
-        compiled = compile_expr(rule.expr)
+        compiled = compile_expr(rule.expr, compat=options.compat, options=options)
         labels = {**group.labels, **rule.labels}
         return cls(
             rule,
@@ -131,12 +131,17 @@ class AlertProgram:
         """How a life ended whose expression no longer holds: with its inputs there and fine, or without them."""
         return Ending.BY_VALUE if self.presence.covers(life.origin, view, at_ms) else Ending.BY_NODATA
 
-    def is_warming(self, life: Life, view: SeriesView, at_ms: int) -> bool:
-        """Whether the inputs of this life began inside the window that the expression looks at."""
-        if not self.warming_ms or self.base is None:
+    def is_warming(self, life: Life, view: SeriesView, at_ms: int, *, started_ms: int) -> bool:
+        """Whether the inputs of this life began inside the window that the expression looks at.
+
+        Where it has no inputs at all (`absent`), whether the detector has run for less than the look-back: they may just not have come yet.
+        """
+        if self.base is None or not self.base.items:
             return False
         first = self.base.first_sample_at_ms(view, life.origin)
-        return first is not None and first > at_ms - self.warming_ms
+        if first is None:
+            return at_ms - started_ms < self.base.look_back_ms
+        return self.warming_ms > 0 and first > at_ms - self.warming_ms
 
     def _with_rule_labels(self, labels: Labels, value: float, scope: Scope) -> Labels:
         seen = scope.about(labels, value)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from pipeline.detect.programs import AlertProgram, RecordProgram
 from pipeline.detect.reads import Reads
-from pipeline.promql import EvalError
+from pipeline.promql import EvalError, Options
 from pipeline.rulebook.book import AlertRule, RecordRule, RuleBook, RuleGroup
 from pipeline.series import Selector, Series, SeriesLimits, SeriesStore, SeriesView
 
 Program = AlertProgram | RecordProgram
+DEFAULTS = Options()
 ALERT_METRICS = frozenset({"ALERTS", "ALERTS_FOR_STATE"})
 
 
@@ -72,14 +73,16 @@ class Chain:
 class RuleSet:
     """All programs of one rule book."""
 
-    def __init__(self, book: RuleBook) -> None:
+    def __init__(self, book: RuleBook, options: Options = DEFAULTS) -> None:
         """Compile everything.
 
         Raises:
             ExprError: an expression is not valid (a loaded rule book has none).
         """
         self.book = book
-        self.groups = tuple(GroupPrograms(group, tuple(_program(rule, group, book.version) for rule in group.rules)) for group in book.groups)
+        self.groups = tuple(
+            GroupPrograms(group, tuple(_program(rule, group, book.version, options) for rule in group.rules)) for group in book.groups
+        )
         self.records = [program for group in self.groups for program in group.programs if isinstance(program, RecordProgram)]
         self.alerts = [program for group in self.groups for program in group.programs if isinstance(program, AlertProgram)]
         self._recorded = {program.rule.name for program in self.records}
@@ -119,7 +122,7 @@ class RuleSet:
         return longest
 
 
-def _program(rule: AlertRule | RecordRule, group: RuleGroup, version: str) -> Program:
+def _program(rule: AlertRule | RecordRule, group: RuleGroup, version: str, options: Options) -> Program:
     if isinstance(rule, AlertRule):
-        return AlertProgram.of(rule, group, version)
-    return RecordProgram.of(rule, group)
+        return AlertProgram.of(rule, group, version, options)
+    return RecordProgram.of(rule, group, options)
