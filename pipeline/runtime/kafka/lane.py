@@ -50,9 +50,9 @@ _DECODER: Final = msgspec.msgpack.Decoder(Step)
 
 
 class Offered(NamedTuple):
-    """A record that Faust delivered, and how to say that it is done with."""
+    """Records of one topic that Faust delivered together, and how to say that they are done with."""
 
-    record: BusRecord
+    records: list[BusRecord]
     done: Callable[[], None]
 
 
@@ -91,25 +91,19 @@ class Lane:
         self._posted: list[Work] = []
         self._changed, self._room = asyncio.Event(), asyncio.Event()
         self.opened = False
+        self.waiting = 0  # records in the queue
 
     def offer(self, offered: Offered) -> None:
-        """Take a delivered record; it is stepped in the order of offering."""
+        """Take delivered records; they are stepped in the order of offering."""
         self._queue.append(offered)
+        self.waiting += len(offered.records)
         self._changed.set()
-        if len(self._queue) >= _FULL:
-            self._room.clear()
-        else:
-            self._room.set()
 
     async def room(self) -> None:
         """Wait until the queue is not full."""
-        if len(self._queue) >= _FULL:
+        while self.waiting >= _FULL:
+            self._room.clear()
             await self._room.wait()
-
-    @property
-    def waiting(self) -> int:
-        """Records in the queue."""
-        return len(self._queue)
 
     def post(self, work: Work) -> None:
         """Do something with the stage between two steps."""
@@ -160,13 +154,22 @@ class Lane:
         ticked = due is not None and due <= now_ms
         if ticked:
             await self._commit([], lambda: self.stage.tick(now_ms))
-        batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+        batch = self._next_batch()
         if batch:
-            self._room.set()
-            await self._take([one.record for one in batch if one.record.offset > self._applied.get(one.record.topic, -1)], now_ms)
+            await self._take([record for one in batch for record in one.records if record.offset > self._applied.get(record.topic, -1)], now_ms)
             for one in batch:
                 one.done()
         return ticked or bool(batch)
+
+    def _next_batch(self) -> list[Offered]:
+        batch: list[Offered] = []
+        count = 0
+        while self._queue and count < BATCH:
+            batch.append(self._queue.popleft())
+            count += len(batch[-1].records)
+        self.waiting -= count
+        self._room.set()
+        return batch
 
     async def _take(self, records: list[BusRecord], now_ms: int) -> None:
         if not records:

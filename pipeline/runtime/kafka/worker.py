@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 import faust
 from faust.auth import SASLCredentials, SSLCredentials
 
-from pipeline.ports.bus import BusRecord, OutRecord
-from pipeline.runtime.kafka.bus import messages_of
+from pipeline.ports.bus import OutRecord
+from pipeline.runtime.kafka.bus import bus_record, messages_of
 from pipeline.runtime.kafka.cluster import Cluster, partition_of
 from pipeline.runtime.kafka.lane import Lane, Offered, Surroundings
 from pipeline.runtime.kafka.producer import Message, Producer
@@ -145,20 +145,19 @@ class Worker:
         async def hand_over(stream: Any) -> None:
             events: AsyncIterator[Any] = stream.noack().events()
             async for event in events:
-                await self._hand_over(spec, topic, event)
+                await self._hand_over(spec, event)
 
         self._app.agent(channel, name=f"{spec.name}.{name}")(hand_over)
 
-    async def _hand_over(self, spec: StageSpec, topic: str, event: Any) -> None:
+    async def _hand_over(self, spec: StageSpec, event: Any) -> None:
         message = event.message
         lane = self._lanes.get((spec.name, message.partition))
         event.ack()
         if lane is None or message.generation_id != self._app.consumer_generation_id:
             return  # of a partition that was taken away: whoever has it now reads it again
-        key = message.key.decode(errors="replace") if message.key else ""
-        record = BusRecord(topic, message.partition, message.offset, key, message.value or b"", int(message.timestamp * 1000))
         consumer = self._app.consumer
-        lane.offer(Offered(record, lambda: consumer.finish(message.tp, message.offset)))
+        records = [bus_record(self._cluster, record) for record in message.value.records]
+        lane.offer(Offered(records, lambda: consumer.finish(message.tp, message.offset)))
         await lane.room()
 
     async def _on_revoked(self, *_args: Any, **_more: Any) -> None:
