@@ -12,7 +12,6 @@ from pipeline.model.reasons import Reason, Verdict
 from pipeline.model.records import Command
 from pipeline.model.target import Target
 from pipeline.remediate import dispatch, matchers, revert
-from pipeline.remediate.catalogue import place_of, services_of
 from pipeline.remediate.dispatch import Draft
 from pipeline.remediate.state import SilenceEntry
 from pipeline.remediate.turn import Hold, Launched, Refused, Settled, Turn
@@ -75,13 +74,12 @@ def _release(turn: Turn, command: Command) -> None:
 
 def _act(turn: Turn, command: Command) -> None:
     verb, desired = _argument(command, "verb"), command.args.get("desired")
-    services = services_of(turn.rules, turn.group)
     try:
         target = Target.parse(_argument(command, "target"))
     except ValueError as error:
         turn.decide(Verdict.FAIL, Reason.UNKNOWN_TARGET, f"{command.identity} asked for {verb}: {error}.", dict(command.args))
         return
-    place = place_of(services, target)
+    place = turn.scope.places.get(target)
     if place is None:
         if command.group == turn.group:
             turn.decide(

@@ -18,7 +18,6 @@ from typing import Final
 from pipeline.model.reasons import Reason, Verdict
 from pipeline.model.records import Measurement, Truth, Watch, stable_id
 from pipeline.remediate import dispatch, guards, incidents, revert
-from pipeline.remediate.catalogue import services_of
 from pipeline.remediate.failover_view import View, needed_replicas, room_percent, too_old_ms
 from pipeline.remediate.state import FailoverState
 from pipeline.remediate.templates import TemplateError, render_expr
@@ -31,19 +30,13 @@ RETRY_MS: Final = 5000
 NEVER_MS: Final = 2**60
 
 
-def mine(turn: Turn) -> list[tuple[Failover, Service]]:
-    """The failovers of this group's services."""
-    services = {service.name: service for service in services_of(turn.rules, turn.group)}
-    return [(spec, services[spec.service]) for spec in turn.rules.failovers if spec.service in services]
-
-
 # --- standing expressions ------------------------------------------------------------------------------------------------------------
 
 
 def adopt(turn: Turn) -> None:
     """Start with these rules: the conditions of every site and the demand stand; those of failovers that are gone do not."""
     names = set()
-    for spec, service in mine(turn):
+    for spec, service in turn.scope.failovers:
         if guards.effective_mode(turn, spec.mode) != "off":
             names.add(spec.name)
             _watch_all(turn, spec, service, turn.state.failovers.setdefault(spec.name, FailoverState()))
@@ -78,7 +71,7 @@ def _watch_all(turn: Turn, spec: Failover, service: Service, state: FailoverStat
 
 def measured(turn: Turn, measurement: Measurement) -> None:
     """An answer about a site, or the demand."""
-    for spec, _ in mine(turn):
+    for spec, _ in turn.scope.failovers:
         state = turn.state.failovers.get(spec.name)
         key = state.watches.get(measurement.watch_id) if state is not None else None
         if state is None or key is None or measurement.at_ms < state.heard_ms.get(key, 0):
@@ -99,7 +92,7 @@ def measured(turn: Turn, measurement: Measurement) -> None:
 
 def advance(turn: Turn) -> None:
     """Let every failover do what its phase asks for now."""
-    for spec, service in mine(turn):
+    for spec, service in turn.scope.failovers:
         state = turn.state.failovers.get(spec.name)
         if state is None:
             continue

@@ -125,7 +125,7 @@ class View:
         target = Target.parse(target_text)
         current = self._seen(target).get("replicas")
         kept = any(
-            scaler.target == target_text or self._scaler_target(scaler.service, scaler.site) == target_text for scaler in self.turn.rules.scalers
+            scaler.target == target_text or self._scaler_target(scaler.service, scaler.site) == target_text for scaler, _ in self.turn.scope.scalers
         )
         if kept or current is None or current <= replicas:
             return None

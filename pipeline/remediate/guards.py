@@ -17,7 +17,6 @@ from pipeline.model.records import AlertState
 from pipeline.remediate.muting import muted
 from pipeline.remediate.state import AlertEntry, Ledger, Want
 from pipeline.remediate.turn import Hold, Turn
-from pipeline.rulebook.book import AlertRule
 from pipeline.rulebook.spec import Policy, Service
 
 MODES: Final = ("off", "observe", "propose", "enforce")
@@ -51,27 +50,18 @@ def ledger_of(turn: Turn, policy: str, mode: str) -> Ledger:
 
 def effective_mode(turn: Turn, wanted: str) -> str:
     """The lower of what the policy wants and what the administrator grants its group."""
-    return min(wanted, turn.rules.grant_of(turn.group).mode, key=MODES.index)
+    return min(wanted, turn.scope.grant.mode, key=MODES.index)
 
 
 def granted(turn: Turn, verb: str) -> bool:
     """Whether policies of this group may use the verb."""
-    verbs = turn.rules.grant_of(turn.group).verbs
+    verbs = turn.scope.grant.verbs
     return verbs is None or verb in verbs or verb in EVER
-
-
-def rule_of(turn: Turn, rule_id: str) -> AlertRule | None:
-    """The alert's rule, when it is one of ours."""
-    for group in turn.rules.groups:
-        for rule in group.rules:
-            if isinstance(rule, AlertRule) and rule.rule_id == rule_id:
-                return rule
-    return None
 
 
 def _loop(asked: Asked) -> Hold | None:
     alert = asked.entry.alert
-    rule = rule_of(asked.turn, alert.rule_id)
+    rule = asked.turn.scope.alert_rules.get(alert.rule_id)
     own = next((name for name in OWN_LABELS if alert.labels.get(name) or alert.annotations.get(name)), "")
     if alert.labels.get(METRIC_NAME, "").startswith("pipeline_") or alert.labels.get("job") == "reflexarc":
         own = own or "its labels"
@@ -90,7 +80,7 @@ def _muting(asked: Asked) -> Hold | None:
 
 def _mode(asked: Asked) -> Hold | None:
     if asked.mode == "off":
-        grant = asked.turn.rules.grant_of(asked.turn.group).mode
+        grant = asked.turn.scope.grant.mode
         return Hold(Reason.MODE_OFF, f"Policy {asked.policy.name} is switched off here.", {"policy_mode": asked.policy.mode, "granted_mode": grant})
     return None
 
@@ -99,7 +89,7 @@ def _grants(asked: Asked) -> Hold | None:
     verb = next((step.verb for step in asked.policy.steps if not granted(asked.turn, step.verb)), None)
     if verb is None:
         return None
-    verbs = asked.turn.rules.grant_of(asked.turn.group).verbs
+    verbs = asked.turn.scope.grant.verbs
     return Hold(Reason.NOT_GRANTED, f"Policies of {asked.turn.group} may not use {verb}.", {"verb": verb, "granted": list(verbs or ())})
 
 
@@ -130,7 +120,7 @@ def _confirmations(asked: Asked) -> Hold | None:
     alert = asked.entry.alert
     needed = asked.policy.confirmations
     if needed is None:
-        rule = rule_of(asked.turn, alert.rule_id)
+        rule = asked.turn.scope.alert_rules.get(alert.rule_id)
         needed = 2 if asked.mode in {"propose", "enforce"} and rule is not None and rule.for_ms == 0 else 1
     if needed <= 1 or alert.confirmations >= needed:
         return None

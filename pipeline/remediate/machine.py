@@ -25,6 +25,7 @@ from pipeline.model.records import (
     Watch,
 )
 from pipeline.remediate import commands, dispatch, failover, incidents, results, revert, scaler, shadow, steps, wants
+from pipeline.remediate.catalogue import Scope
 from pipeline.remediate.state import AlertEntry, Seen, State, dump, load
 from pipeline.remediate.turn import Launched, Refused, Settled, Turn
 from pipeline.rulebook.book import RuleBook
@@ -39,7 +40,7 @@ class Remediator:
     """One per group; small state; a fold."""
 
     def __init__(self, group: str, rules: RuleBook) -> None:
-        self.rules = rules
+        self.scope = Scope(rules, group)
         self.state = State(group)
 
     def step(self, event: RemediatorInput, now_ms: int) -> list[Effect]:
@@ -47,8 +48,8 @@ class Remediator:
         now_ms = max(now_ms, self.state.now_ms)
         self.state.now_ms = now_ms
         cause = f"tick:{now_ms}" if isinstance(event, Tick) else event.id
-        turn = Turn(self.state, self.rules, now_ms, cause)
-        if self.state.rules_version != self.rules.version or not self.state.started:
+        turn = Turn(self.state, self.scope, now_ms, cause)
+        if self.state.rules_version != self.scope.rules.version or not self.state.started:
             _adopt_rules(turn)
         if isinstance(event, Tick | Grant | Outcome) or turn.first_sight(event.id):
             _take(turn, event)
@@ -59,9 +60,9 @@ class Remediator:
     def due_at_ms(self) -> int | None:
         """When a Tick is wanted next; 0 before the first step, because controllers start with it."""
         state = self.state
-        if not state.started or state.rules_version != self.rules.version:
+        if not state.started or state.rules_version != self.scope.rules.version:
             return 0
-        turn = Turn(state, self.rules, state.now_ms, "")
+        turn = Turn(state, self.scope, state.now_ms, "")
         times = [want.due_at_ms for want in state.wants.values()]
         times += [order.due_at_ms for order in state.orders.values()]
         times += [due for run in state.runs.values() if (due := steps.due_at_ms(run)) is not None]
@@ -74,7 +75,7 @@ class Remediator:
 
     def reload(self, rules: RuleBook, now_ms: int) -> list[Effect]:
         """Go on with other rules: guards, incidents and runs keep their past."""
-        self.rules = rules
+        self.scope = Scope(rules, self.state.group)
         return self.step(Tick(at_ms=now_ms), now_ms)
 
     def watches(self) -> list[Watch]:
@@ -152,8 +153,8 @@ def _alert(turn: Turn, fact: AlertFact) -> None:
         return
     if known is not None and known.alert.state is AlertState.RESOLVED and alert.revision <= known.alert.revision:
         return  # this life is over
-    service = turn.rules.service_of(alert.labels)
-    name = service.name if service is not None and service.group_name == turn.group else ""
+    service = turn.scope.service_of(alert.labels)
+    name = service.name if service is not None else ""
     entry = AlertEntry(alert, fact.at_ms, fact.caused_at_ms or (known.caused_at_ms if known else 0), known.incident_id if known else "", name)
     turn.state.alerts[alert.id] = entry
     entry.incident_id = incidents.attach(turn, entry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.model.reasons import Reason
 from pipeline.model.records import Budget
-from pipeline.remediate.catalogue import place_of, places, service_named
+from pipeline.remediate.catalogue import place_of, places
 from pipeline.remediate.dispatch import Draft
 from pipeline.remediate.muting import labels_of
 from pipeline.remediate.planners import PLANNERS, Case, Plan, Refusal
@@ -16,7 +16,7 @@ from pipeline.rulebook.spec import Policy, Service, Step
 
 def policy_of(turn: Turn, run: Run) -> Policy | None:
     """The run's policy as the rules say it now."""
-    return next((policy for policy in turn.rules.policies if policy.name == run.policy), None)
+    return turn.scope.policy.get(run.policy)
 
 
 def step_of(policy: Policy | None, run: Run) -> Step | None:
@@ -72,7 +72,7 @@ def budgets(turn: Turn, run: Run, policy: Policy, plan: Plan) -> tuple[Budget, .
 
     The percentage is of targets of the same kind: a ladder that shifts a route and then rolls back a workload touches two kinds of thing, each once.
     """
-    spec, service = policy.guard.budget, service_named(turn.rules, run.service)
+    spec, service = policy.guard.budget, turn.scope.services.get(run.service)
     if spec is None or service is None:
         return ()
     key, found = f"{policy.name}/{turn.group}", []
@@ -92,7 +92,7 @@ def expressions(turn: Turn, run: Run, step: Step) -> dict[str, str]:
     Raises:
         TemplateError: a placeholder without a value.
     """
-    spec, service = step.verify, service_named(turn.rules, run.service)
+    spec, service = step.verify, turn.scope.services.get(run.service)
     if spec is None or service is None or spec.success is None:
         return {}
     names = names_of(turn.state.alerts[run.alert_id], service)

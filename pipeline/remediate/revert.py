@@ -18,7 +18,7 @@ from pipeline.model.reasons import Reason, Verdict
 from pipeline.model.records import Action, Outcome, OutcomeStatus, Override
 from pipeline.remediate import dispatch
 from pipeline.remediate.arbiter import RETRY_MS
-from pipeline.remediate.catalogue import place_of, places, service_named, services_of
+from pipeline.remediate.catalogue import places
 from pipeline.remediate.dispatch import Draft
 from pipeline.remediate.planners.base import is_dead
 from pipeline.remediate.state import Done, Release
@@ -108,7 +108,7 @@ def undo(
     invalid = _changed_since(turn, done) or _dead_backend(turn, action, back) or _dead_site(turn, action, back)
     if invalid is not None:
         return invalid
-    place = place_of(services_of(turn.rules, turn.group), action.target)
+    place = turn.scope.places.get(action.target)
     return Draft(
         owner=owner,
         service=place.service if place else "",
@@ -165,8 +165,8 @@ def _dead_backend(turn: Turn, action: Action, back: Mapping[str, Any]) -> Hold |
 
 def _dead_site(turn: Turn, action: Action, back: Mapping[str, Any]) -> Hold | None:
     sites = back.get("sites")
-    place = place_of(services_of(turn.rules, turn.group), action.target)
-    service = service_named(turn.rules, place.service) if place else None
+    place = turn.scope.places.get(action.target)
+    service = turn.scope.services.get(place.service) if place else None
     if not isinstance(sites, Mapping) or service is None:
         return None
     for found in places(service):
@@ -178,8 +178,8 @@ def _dead_site(turn: Turn, action: Action, back: Mapping[str, Any]) -> Hold | No
 
 def backend_values(turn: Turn, action: Action, backend: str) -> list[Mapping[str, Any]]:
     """What was read of the workloads that belong to a backend of the action's route."""
-    place = place_of(services_of(turn.rules, turn.group), action.target)
-    service = service_named(turn.rules, place.service) if place else None
+    place = turn.scope.places.get(action.target)
+    service = turn.scope.services.get(place.service) if place else None
     own = [found for found in places(service) if found.kind == "workload" and found.backend == backend] if service else []
     seen = [turn.state.observed.get(str(found.target)) for found in own]
     return [entry.value for entry in seen if entry is not None and entry.value is not None]

@@ -13,7 +13,7 @@ from pipeline.model.reasons import Reason, Verdict
 from pipeline.model.records import Measurement, OutcomeStatus, Truth, Watch, stable_id
 from pipeline.model.target import Target
 from pipeline.remediate import dispatch, guards, hpa
-from pipeline.remediate.catalogue import places, service_named, services_of
+from pipeline.remediate.catalogue import places
 from pipeline.remediate.dispatch import Draft
 from pipeline.remediate.hpa_behavior import Aged, History, Normalized, normalize, rules_of
 from pipeline.remediate.state import ScalerState
@@ -49,18 +49,11 @@ def target_of(spec: Scaler, service: Service) -> Target | None:
     return workloads[0].target if workloads else None
 
 
-def mine(turn: Turn) -> list[Scaler]:
-    """The scalers of this group's services."""
-    names = {service.name for service in services_of(turn.rules, turn.group)}
-    return [spec for spec in turn.rules.scalers if spec.service in names]
-
-
 def adopt(turn: Turn) -> None:
     """Start with these rules: a standing value for every scaler, none for those that are gone."""
     wanted: dict[str, str] = {}
-    for spec in mine(turn):
-        service = service_named(turn.rules, spec.service)
-        if service is None or guards.effective_mode(turn, spec.mode) == "off":
+    for spec, service in turn.scope.scalers:
+        if guards.effective_mode(turn, spec.mode) == "off":
             continue
         state = turn.state.scalers.setdefault(spec.name, ScalerState())
         wanted[spec.name] = _watch(turn, spec, service, state)
@@ -85,9 +78,9 @@ def _watch(turn: Turn, spec: Scaler, service: Service, state: ScalerState) -> st
 
 def measured(turn: Turn, measurement: Measurement) -> None:
     """A value of one of the scalers' expressions."""
-    for spec in mine(turn):
-        state, service = turn.state.scalers.get(spec.name), service_named(turn.rules, spec.service)
-        if state is None or service is None or state.watch_id != measurement.watch_id:
+    for spec, service in turn.scope.scalers:
+        state = turn.state.scalers.get(spec.name)
+        if state is None or state.watch_id != measurement.watch_id:
             continue
         target = target_of(spec, service)
         if target is not None:

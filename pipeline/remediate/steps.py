@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from pipeline.model.reasons import Reason, Verdict
 from pipeline.model.records import stable_id
 from pipeline.remediate import dispatch, follow, guards, incidents, results, verify
-from pipeline.remediate.catalogue import service_named
 from pipeline.remediate.planners import Case, Plan, Refusal
 from pipeline.remediate.plans import draft, expressions, names_of, plan, policy_of, step_of
 from pipeline.remediate.state import Run
@@ -30,7 +29,7 @@ def drive(turn: Turn, run: Run) -> Hold | None:
     """Plan and send the step the run stands at. The Hold is given back only before the run has done anything."""
     policy = policy_of(turn, run)
     step = step_of(policy, run)
-    service = service_named(turn.rules, run.service)
+    service = turn.scope.services.get(run.service)
     entry = turn.state.alerts.get(run.alert_id)
     if policy is None or step is None or service is None or entry is None:
         follow.finish(turn, run, "the rules no longer have what this run needs")

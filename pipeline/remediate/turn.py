@@ -13,6 +13,7 @@ from typing import Any, TypedDict, Unpack
 from pipeline.model.reasons import Reason, Verdict
 from pipeline.model.records import Decision, Effect, Notice, Outcome, Override, Watch, stable_id
 from pipeline.model.target import Target
+from pipeline.remediate.catalogue import Scope
 from pipeline.remediate.state import Order, State
 from pipeline.rulebook.book import RuleBook
 
@@ -70,7 +71,7 @@ class Turn:
     """One step. `cause` is the id of the input, the root of all ids made here."""
 
     state: State
-    rules: RuleBook
+    scope: Scope
     now_ms: int
     cause: str
     effects: list[Effect] = field(default_factory=list)
@@ -78,6 +79,11 @@ class Turn:
     inbox: list[Launched | Refused | Settled] = field(default_factory=list)
     again: bool = False  # something ended: look again at what waited for an end
     afresh: bool = False  # the rules changed: look at everything again
+
+    @property
+    def rules(self) -> RuleBook:
+        """The rule book in force."""
+        return self.scope.rules
 
     @property
     def group(self) -> str:

@@ -9,8 +9,7 @@ from typing import Final
 
 from pipeline.model.reasons import Reason, Verdict
 from pipeline.model.records import stable_id
-from pipeline.remediate import guards, incidents, matchers, steps
-from pipeline.remediate.catalogue import service_named
+from pipeline.remediate import guards, incidents, steps
 from pipeline.remediate.guards import Asked
 from pipeline.remediate.muting import labels_of
 from pipeline.remediate.state import AlertEntry, Run, Want
@@ -29,8 +28,7 @@ ON_CHANGE_MS: Final = 30_000  # a hold that names no time is looked at again aft
 def policies_for(turn: Turn, entry: AlertEntry) -> list[Policy]:
     """The policies that speak of the alert, highest priority first, then in the order of the files."""
     labels = labels_of(entry)
-    fitting = [policy for policy in turn.rules.policies if matchers.all_match(policy.when, labels)]
-    return sorted(fitting, key=lambda policy: -policy.priority)
+    return [policy for policy, conditions in turn.scope.policies if all(condition.matches(labels) for condition in conditions)]
 
 
 def raise_wants(turn: Turn, entry: AlertEntry) -> None:
@@ -74,7 +72,7 @@ def advance(turn: Turn) -> None:
 
 
 def _consider(turn: Turn, key: str, want: Want) -> None:
-    policy = next((policy for policy in turn.rules.policies if policy.name == want.policy), None)
+    policy = turn.scope.policy.get(want.policy)
     entry = turn.state.alerts.get(want.alert_id)
     if policy is None or entry is None or not guards.still_fires(entry):
         del turn.state.wants[key]
@@ -83,8 +81,8 @@ def _consider(turn: Turn, key: str, want: Want) -> None:
         text = f"{entry.alert.name} still fires while policy {policy.name} is at work; that starts nothing new."
         _put(turn, key, want, Hold(Reason.IN_FLIGHT, text, retry_at_ms=NEVER_MS))
         return
-    service = service_named(turn.rules, policy.service or entry.service)
-    if service is None or service.group_name != turn.group:
+    service = turn.scope.services.get(policy.service or entry.service)
+    if service is None:
         name = policy.service or "none"
         text = f"Policy {policy.name} would act on service {name}, which is not in group {turn.group}; its alerts must carry that service's labels."
         _put(turn, key, want, Hold(Reason.NO_SERVICE, text, {"service": name}, retry_at_ms=NEVER_MS))
