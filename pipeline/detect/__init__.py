@@ -5,6 +5,6 @@ clock; the same feeds, advances and watches give the same facts with the same id
 """
 
 from pipeline.detect.detector import Detector
-from pipeline.detect.facts import Detected, DetectOptions, Rejection, ReloadReport
+from pipeline.detect.facts import Counts, Detected, DetectOptions, Rejection, ReloadReport
 
-__all__ = ["DetectOptions", "Detected", "Detector", "Rejection", "ReloadReport"]
+__all__ = ["Counts", "DetectOptions", "Detected", "Detector", "Rejection", "ReloadReport"]

@@ -12,7 +12,7 @@ from typing import Protocol
 from pipeline.detect import security
 from pipeline.detect.early import EarlyRule
 from pipeline.detect.engine import Engine
-from pipeline.detect.facts import Detected, DetectOptions, Rejection, ReloadReport
+from pipeline.detect.facts import Counts, Detected, DetectOptions, Rejection, ReloadReport
 from pipeline.detect.force import InForce, Orphan
 from pipeline.detect.intake import Intake, Refusals
 from pipeline.detect.past import refill
@@ -20,7 +20,7 @@ from pipeline.detect.standing import Standing, external_alert, has_ended
 from pipeline.detect.state import pack, stand_state, unpack, watch_state
 from pipeline.detect.watches import Watches
 from pipeline.model.labels import Labels
-from pipeline.model.records import Ending, Watch
+from pipeline.model.records import Alert, Ending, Watch
 from pipeline.model.signals import Event, LogRecord, SignalBatch
 from pipeline.rulebook.book import RuleBook
 from pipeline.series import SeriesStore
@@ -56,10 +56,10 @@ class Detector:
         self._options = options
         self._force = InForce(rules, options)
         self._sigma_given = sigma is not None
-        self._sigma: SigmaMatcher = sigma or _sigma_engine(rules)
+        self._sigma: SigmaMatcher = _sigma_engine(rules) if sigma is None else sigma
         self._store = SeriesStore(allowed_lateness_ms=options.allowed_lateness_ms, limits=options.limits)
         self._intake = Intake(self._store, options.max_future_ms)
-        self._engine = Engine(self._store, options, newest_ms=self._intake.newest_ms, group_of=self._group_of)
+        self._engine = Engine(self._intake, options, group_of=self._group_of)
         self._watches = Watches(self._force.rules, options.grid_delay_ms)
         self._standing = Standing(self._group_of)
         self._orphans: list[Orphan] = []
@@ -77,6 +77,17 @@ class Detector:
     def store(self) -> SeriesStore:
         """The windows, for reading only."""
         return self._store
+
+    @property
+    def counts(self) -> Counts:
+        """What was done so far."""
+        return self._intake.counts
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """All alerts that are pending or firing now: those of rules in the order of the rule book, then standing ones."""
+        lives = [(program, life) for program in self._force.rules.alerts for life in program.lives.by_labels.values() if life.said is not None]
+        return [self._engine.alert(program, life) for program, life in lives] + [stand.alert for _, stand in sorted(self._standing.stands.items())]
 
     @property
     def failures(self) -> dict[str, Rejection]:
@@ -155,7 +166,7 @@ class Detector:
         state.stands = [stand_state(stand) for _, stand in sorted(self._standing.stands.items())]
         state.watches = [watch_state(one) for one in self._watches.by_id.values()]
         state.failures = list(self._engine.failures.values())
-        state.now_ms = self._now_ms
+        state.now_ms, state.started_ms = self._now_ms, self._engine.started_ms
         return pack(state)
 
     def restore(self, data: bytes) -> None:
@@ -171,7 +182,7 @@ class Detector:
         for one in state.watches:
             self._watches.put(one.watch, next_ms=one.next_ms)
         self._engine.remember(state.failures)
-        self._now_ms = state.now_ms
+        self._now_ms, self._engine.started_ms = state.now_ms, state.started_ms
         self._refill = True
 
     @property
@@ -188,7 +199,9 @@ class Detector:
         if self._floor_ms is not None:
             return []
         self._force.grid.start(now_ms)
-        if self._refill:
+        if not self._refill:
+            self._engine.started_ms = now_ms
+        else:
             refill(self._force, self._engine, self._options.max_catch_up_ticks)
         self._move_floor(now_ms)
         out: list[Detected] = []
@@ -215,7 +228,9 @@ class Detector:
                 taken = early.take(self._store, now_ms)
                 return self._evaluate_early(*taken, now_ms) if taken else []
             case 2:
-                return list(watches.measure_next(self._store))
+                measured = watches.measure_next(self._store)
+                self.counts.measurements += len(measured)
+                return list(measured)
             case _:
                 return list(standing.expire(now_ms))
 
@@ -242,6 +257,7 @@ class Detector:
         out: list[Detected] = []
         refusals = Refusals(batch.source)
         quiet_ms = max(self._options.sigma_quiet_ms, self._sigma.lookback_ms + 60_000)
+        self.counts.logs += len(batch.logs)
         for record in batch.logs:
             if record.at_ms > now_ms + self._options.max_future_ms:
                 refusals.add("future", f"log record at {record.at_ms} is too far ahead", record.at_ms)
@@ -268,6 +284,7 @@ class Detector:
         self._move_floor(now_ms)
         if self._floor_ms is not None:
             self._store.evict(self._floor_ms)
+            self._intake.forget()
 
 
 def _sigma_engine(rules: RuleBook) -> SigmaEngine:

@@ -122,19 +122,21 @@ class EarlyTrack:
             self._begin(rule, at_ms, now_ms, now_ms)
             self.settle(rule)
             return
-        if rule.settle_ms == 0:
+        if at_ms <= now_ms < rule.at_ms:  # what is pending lies ahead of the wall: this one comes first
+            rule.next_at_ms, rule.next_now_ms = max(rule.at_ms, rule.next_at_ms or rule.at_ms), now_ms
+            self._begin(rule, at_ms, now_ms, now_ms)
+        elif rule.settle_ms == 0 and at_ms <= now_ms:
             rule.at_ms = max(at_ms, rule.at_ms)
         elif at_ms > rule.at_ms and (rule.next_at_ms is None or at_ms > rule.next_at_ms):
             rule.next_at_ms, rule.next_now_ms = at_ms, now_ms
         # A sample may be the one that was waited for.
-        check_ms = max(now_ms, rule.last_now_ms + self._gap_ms, rule.checked_ms + self._gap_ms)
-        if check_ms < rule.check_ms:
-            rule.check_ms = check_ms
-            if self._next_ms is not None:
-                self._next_ms = min(self._next_ms, check_ms)
+        rule.check_ms = min(rule.check_ms, max(now_ms, rule.at_ms, rule.last_now_ms + self._gap_ms, rule.checked_ms + self._gap_ms))
+        if self._next_ms is not None:
+            self._next_ms = min(self._next_ms, rule.check_ms)
 
     def _begin(self, rule: EarlyRule, at_ms: int, came_ms: int, now_ms: int) -> None:
-        free_ms = rule.last_now_ms + self._gap_ms
+        # Never before the wall has reached the instant: a clock that runs ahead must not shorten a `for`.
+        free_ms = max(rule.last_now_ms + self._gap_ms, at_ms)
         rule.at_ms = at_ms
         rule.due_ms = max(came_ms + rule.settle_ms, free_ms)
         rule.check_ms = max(now_ms, free_ms, rule.checked_ms + self._gap_ms)

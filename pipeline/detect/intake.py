@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.detect.facts import Rejection
+from pipeline.detect.facts import Counts, Rejection
 from pipeline.model.labels import METRIC_NAME, Labels
 from pipeline.model.signals import SignalBatch
 from pipeline.series import Appended, SeriesStore
 
+_MAX_SOURCES = 1000
 _REASONS = {Appended.TOO_LATE: "late"}
 
 
@@ -41,6 +42,7 @@ class Intake:
 
     store: SeriesStore
     max_future_ms: int
+    counts: Counts = field(default_factory=Counts)
     newest_ms: dict[str, int] = field(default_factory=dict)
 
     def take(self, batch: SignalBatch, *, now_ms: int, floor_ms: int) -> tuple[dict[str, int], list[Rejection]]:
@@ -60,11 +62,22 @@ class Intake:
             reason = _REASONS.get(why, why.value)
             refusals.add(reason, f"{labels[row]} at {at_ms[row]}: {reason}", at_ms[row])
         touched = _newest_of(labels, at_ms, refused)
+        counts = self.counts
+        counts.samples += report.stored + report.late + report.replaced
+        counts.refused += len(batch.values) - report.stored - report.late - report.replaced
+        if touched and (batch.source in counts.skew_ms or len(counts.skew_ms) < _MAX_SOURCES):
+            counts.skew_ms[batch.source] = max(touched.values()) - now_ms
         known = self.newest_ms
         for name, at in touched.items():
             if at > known.get(name, at - 1):
                 known[name] = at
         return touched, refusals.all()
+
+    def forget(self) -> None:
+        """Drop the metrics that have no series any more."""
+        alive = set(self.store.metric_names)
+        for name in [name for name in self.newest_ms if name not in alive]:
+            del self.newest_ms[name]
 
 
 def metric_of(labels: Labels) -> str:

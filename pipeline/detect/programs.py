@@ -138,7 +138,7 @@ class AlertProgram:
         """
         if self.base is None or not self.base.items:
             return False
-        first = self.base.first_sample_at_ms(view, life.origin)
+        first = self.base.first_sample_at_ms(view, life.origin, at_ms)
         if first is None:
             return at_ms - started_ms < self.base.look_back_ms
         return self.warming_ms > 0 and first > at_ms - self.warming_ms

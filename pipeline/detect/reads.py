@@ -61,9 +61,10 @@ class Reads:
                     return False
         return active
 
-    def first_sample_at_ms(self, view: SeriesView, origin: Labels) -> int | None:
-        """When the inputs of the element `origin` began: the first sample of the oldest series that agrees with its labels."""
-        return min((series.first_sample_at_ms for series in self.series(view) if _agree(series.labels, origin)), default=None)
+    def first_sample_at_ms(self, view: SeriesView, origin: Labels, at_ms: int) -> int | None:
+        """When the inputs of the element `origin` began: the first sample of the oldest series that agrees with its labels, up to `at_ms`."""
+        firsts = [series.first_sample_at_ms for series in self.series(view) if _agree(series.labels, origin)]
+        return min((first for first in firsts if first <= at_ms), default=None)
 
     def _is_past(self, item: Read) -> bool:
         return bool(item.range_ms or item.offset_ms or item.pinned or item.reach_ms > self.look_back_ms)

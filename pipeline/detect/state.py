@@ -80,6 +80,7 @@ class DetectorState(msgspec.Struct):
     spent_us: int = 0
     spent_at_ms: int = 0
     now_ms: int = 0
+    started_ms: int = 0
 
 
 class StateError(ValueError):
