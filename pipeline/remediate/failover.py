@@ -16,75 +16,15 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from pipeline.model.reasons import Reason, Verdict
-from pipeline.model.records import Measurement, Truth, Watch, stable_id
-from pipeline.remediate import dispatch, guards, incidents, revert
-from pipeline.remediate.failover_view import View, needed_replicas, room_percent, too_old_ms
+from pipeline.model.records import Truth
+from pipeline.remediate import dispatch, failover_return, guards, incidents, revert
+from pipeline.remediate import failover_moves as moves
+from pipeline.remediate.failover_view import View, needed_replicas, room_percent
 from pipeline.remediate.state import FailoverState
-from pipeline.remediate.templates import TemplateError, render_expr
 from pipeline.remediate.transitions import Happening
-from pipeline.remediate.turn import About, Hold, Launched, Refused, Settled, Turn
-from pipeline.rulebook.spec import Failover, Service
+from pipeline.remediate.turn import Hold, Launched, Refused, Settled, Turn
 
 LEAD_MS: Final = 30_000  # how long capacity may take before traffic goes into what there is
-RETRY_MS: Final = 5000
-NEVER_MS: Final = 2**60
-
-
-# --- standing expressions ------------------------------------------------------------------------------------------------------------
-
-
-def adopt(turn: Turn) -> None:
-    """Start with these rules: the conditions of every site and the demand stand; those of failovers that are gone do not."""
-    names = set()
-    for spec, service in turn.scope.failovers:
-        if guards.effective_mode(turn, spec.mode) != "off":
-            names.add(spec.name)
-            _watch_all(turn, spec, service, turn.state.failovers.setdefault(spec.name, FailoverState()))
-    for name, state in list(turn.state.failovers.items()):
-        if name not in names:
-            for watch_id in state.watches:
-                turn.unwatch(watch_id)
-            del turn.state.failovers[name]
-
-
-def _watch_all(turn: Turn, spec: Failover, service: Service, state: FailoverState) -> None:
-    wanted: dict[str, tuple[str, str, dict[str, str]]] = {"demand": (spec.demand, "value", {})}
-    for site in spec.priority:
-        wanted[f"unhealthy:{site}"] = (spec.unhealthy, "condition", {"site": site})
-        wanted[f"healthy:{site}"] = (spec.healthy, "condition", {"site": site})
-    ids = {}
-    for key, (text, kind, more) in wanted.items():
-        try:
-            expr = render_expr(text, {"service": service.name, **service.match, **more})
-        except TemplateError as error:
-            hold = Hold(Reason.TEMPLATE, f"Failover {spec.name}: {error}.")
-            turn.decide_once(f"failover:{spec.name}:{key}", hold, policy=spec.name)
-            continue
-        id_ = stable_id("watch", turn.group, "failover", spec.name, key, expr, spec.interval_ms)
-        ids[id_] = key
-        if id_ not in state.watches:
-            turn.watch(Watch(id=id_, group=turn.group, at_ms=turn.now_ms, expr=expr, kind=kind, interval_ms=spec.interval_ms))
-    for watch_id in [watch_id for watch_id in state.watches if watch_id not in ids]:
-        turn.unwatch(watch_id)
-    state.watches = ids
-
-
-def measured(turn: Turn, measurement: Measurement) -> None:
-    """An answer about a site, or the demand."""
-    for spec, _ in turn.scope.failovers:
-        state = turn.state.failovers.get(spec.name)
-        key = state.watches.get(measurement.watch_id) if state is not None else None
-        if state is None or key is None or measurement.at_ms < state.heard_ms.get(key, 0):
-            continue
-        gap_ms = measurement.at_ms - state.heard_ms.get(key, measurement.at_ms)
-        state.heard_ms[key] = measurement.at_ms
-        truth = Truth.NODATA if measurement.warming else measurement.truth
-        if key == "demand":
-            if truth is Truth.TRUE and measurement.value is not None:
-                state.demand = measurement.value
-            continue
-        if state.truths.get(key) != truth or gap_ms > too_old_ms(spec):
-            state.truths[key], state.since_ms[key] = truth, measurement.at_ms
 
 
 # --- phases --------------------------------------------------------------------------------------------------------------------------
@@ -110,17 +50,10 @@ def due_at_ms(state: FailoverState, now_ms: int) -> int | None:
     return min(times, default=None)
 
 
-def _enter(view: View, phase: str, *, due_at_ms: int = 0) -> None:
-    state = view.state
-    state.phase, state.entered_at_ms, state.due_at_ms = phase, view.turn.now_ms, due_at_ms
-    state.order_id, state.answer = "", ""
-    view.turn.forget(view.owner)
-
-
 def _home(view: View) -> None:
     state, turn = view.state, view.turn
     if state.regret_until_ms and state.regret_until_ms <= turn.now_ms:
-        _give_back(view)
+        moves.give_back(view)
     away = next((site for site in view.spec.priority if view.share(site) > 0 and view.held(f"unhealthy:{site}", view.spec.for_ms)), None)
     if away is None:
         _quiet(view)
@@ -130,10 +63,10 @@ def _home(view: View) -> None:
         _begin(view, away)
         return
     if hold.reason is Reason.NO_HEADROOM and turn.state.said.get(view.owner) != hold.reason:
-        _open(view, away)
+        moves.open_incident(view, away)
         incidents.escalate(turn, state.incident_id, hold.reason, hold.text, policy=view.spec.name)
     view.say(hold)
-    state.due_at_ms = hold.retry_at_ms or turn.now_ms + RETRY_MS
+    state.due_at_ms = hold.retry_at_ms or turn.now_ms + moves.RETRY_MS
 
 
 def _quiet(view: View) -> None:
@@ -187,14 +120,6 @@ def _choose(view: View, away: str) -> Hold | None:
     return Hold(Reason.NO_HEADROOM, f"{away} of {view.service.name} is unhealthy, and no other site can take over.", {"sites": seen})
 
 
-def _open(view: View, away: str) -> None:
-    state, turn = view.state, view.turn
-    if state.incident_id not in turn.state.incidents:
-        since_ms = state.since_ms.get(f"unhealthy:{away}", turn.now_ms)
-        title = f"site {away} of {view.service.name} is unhealthy"
-        state.incident_id = incidents.open_incident(turn, view.service.name, title, f"failover/{view.spec.name}/{away}/{since_ms}")
-
-
 def _begin(view: View, away: str) -> None:
     state, turn = view.state, view.turn
     state.away, state.verified = away, False
@@ -202,7 +127,7 @@ def _begin(view: View, away: str) -> None:
     ledger = guards.ledger_of(turn, view.owner, view.mode)
     ledger.started_at_ms = [*ledger.started_at_ms, turn.now_ms][-100:]
     ledger.last_at_ms = turn.now_ms
-    _open(view, away)
+    moves.open_incident(view, away)
     share = view.share(away) + view.share(state.to)
     state.needed = needed_replicas(view, state.to, share)
     evidence = {
@@ -214,14 +139,14 @@ def _begin(view: View, away: str) -> None:
     }
     text = f"{away} of {view.service.name} is unhealthy; {state.to} needs {state.needed} ready replicas to take over."
     turn.decide(Verdict.NOTE, Reason.FAILOVER_UNHEALTHY, text, evidence, incident_id=state.incident_id, policy=view.spec.name, mode=view.mode)
-    _enter(view, "leading", due_at_ms=turn.now_ms + LEAD_MS)
+    moves.enter(view, "leading", due_at_ms=turn.now_ms + LEAD_MS)
 
 
 def _leading(view: View) -> None:
     """Capacity leads traffic: wait for it, but not for ever."""
     state, turn = view.state, view.turn
     if view.mode == "observe":
-        _enter(view, "moving")
+        moves.enter(view, "moving")
         return
     if not view.held(f"unhealthy:{state.away}", 0) and view.truth(f"unhealthy:{state.away}") is Truth.FALSE:
         turn.decide(
@@ -233,29 +158,11 @@ def _leading(view: View) -> None:
             policy=view.spec.name,
         )
         incidents.happen(turn, state.incident_id, Happening.RESOLVE, "recovered by itself")
-        _come_home(view)
+        moves.come_home(view)
         return
     ready = view.ready(state.to)
-    if (ready is not None and ready >= state.needed) or turn.now_ms >= state.entered_at_ms + LEAD_MS or not _lead(view, state.to):
-        _enter(view, "moving")
-
-
-def _lead(view: View, site: str) -> bool:
-    """Ask for the capacity that is missing; False when none can be had."""
-    state, turn = view.state, view.turn
-    if state.order_id:
-        return state.answer in {"", *dispatch.IN_FORCE}
-    draft = view.capacity_draft(site, state.needed)
-    if draft is None:
-        return view.replicas(site) is not None and (view.replicas(site) or 0) >= state.needed  # they are starting
-    hold = dispatch.submit(turn, draft)
-    if hold is not None:
-        view.say(hold)
-        state.due_at_ms = hold.retry_at_ms or turn.now_ms + RETRY_MS
-        return True
-    state.replicas_before.setdefault(str(draft.target), view.replicas(site) or 0)
-    state.order_id = draft.action_id
-    return True
+    if (ready is not None and ready >= state.needed) or turn.now_ms >= state.entered_at_ms + LEAD_MS or not moves.lead(view, state.to):
+        moves.enter(view, "moving")
 
 
 def _moving(view: View) -> None:
@@ -264,6 +171,10 @@ def _moving(view: View) -> None:
         _moved(view)
         return
     if turn.now_ms < state.due_at_ms:
+        return
+    if not state.override_id and view.truth(f"unhealthy:{state.away}") is Truth.FALSE and view.mode != "observe":
+        incidents.happen(turn, state.incident_id, Happening.RESOLVE, "recovered before traffic was moved")
+        moves.come_home(view)
         return
     wish = view.shares_without(state.away, state.to, room_percent(view, state.to))
     if wish is None:
@@ -275,21 +186,9 @@ def _moving(view: View) -> None:
         if turn.state.said.get(view.owner) != Reason.NO_HEADROOM:
             view.say(hold)
             incidents.escalate(turn, state.incident_id, Reason.NO_HEADROOM, hold.text, policy=view.spec.name)
-        state.due_at_ms = turn.now_ms + RETRY_MS
+        state.due_at_ms = turn.now_ms + moves.RETRY_MS
         return
-    _submit(view, "fail_over", wish, Reason.FAILOVER_UNHEALTHY)
-
-
-def _submit(view: View, verb: str, sites: Mapping[str, int], reason: Reason) -> None:
-    state, turn = view.state, view.turn
-    state.serial += 1
-    draft = view.traffic_draft(verb, sites, reason)
-    hold = dispatch.submit(turn, draft) if draft is not None else Hold(Reason.UNKNOWN_TARGET, f"{view.service.name} has no sites_target.")
-    if hold is not None:
-        view.say(hold)
-        state.due_at_ms = hold.retry_at_ms or turn.now_ms + RETRY_MS
-    elif draft is not None:
-        state.order_id, state.answer = draft.action_id, ""
+    moves.submit(view, "fail_over", wish, Reason.FAILOVER_UNHEALTHY)
 
 
 def _moved(view: View) -> None:
@@ -301,18 +200,13 @@ def _moved(view: View) -> None:
             revert.release_record(view.turn, state.override_id)
         state.override_id = state.order_id
         incidents.happen(view.turn, state.incident_id, Happening.APPLIED, f"traffic of {state.away} moved to {state.to}", view.spec.name)
-        _enter(view, "away")
+        moves.enter(view, "away")
     elif state.answer == "planned":
-        _enter(view, "watching")
+        moves.enter(view, "watching")
     elif state.answer == "conflict":
-        _hand_over(view, "somebody else changes the shares of the sites")
+        moves.hand_over(view, "somebody else changes the shares of the sites")
     else:
-        state.order_id, state.answer, state.due_at_ms = "", "", view.turn.now_ms + RETRY_MS
-
-
-def _hand_over(view: View, why: str) -> None:
-    incidents.escalate(view.turn, view.state.incident_id, Reason.CONFLICT, f"Handed over: {why}.", policy=view.spec.name)
-    _come_home(view)
+        state.order_id, state.answer, state.due_at_ms = "", "", view.turn.now_ms + moves.RETRY_MS
 
 
 def _watching(view: View) -> None:
@@ -330,122 +224,15 @@ def _watching(view: View) -> None:
             mode="observe",
         )
         incidents.happen(view.turn, view.state.incident_id, Happening.RESOLVE, "recovered by itself")
-        _come_home(view)
-
-
-def _away(view: View) -> None:
-    state, turn, spec = view.state, view.turn, view.spec
-    if not state.verified and view.fresh_after(f"unhealthy:{state.to}", state.entered_at_ms + spec.for_ms):
-        _verify(view)
-    if view.share(state.away) > 0 and view.truth(f"unhealthy:{state.away}") is Truth.TRUE and room_percent(view, state.to) > view.share(state.to):
-        _enter(view, "moving")  # there was not room for all of it, and now there is more
-        return
-    since_ms = max(state.since_ms.get(f"healthy:{state.away}", 0), state.entered_at_ms)
-    well = view.truth(f"healthy:{state.away}") is Truth.TRUE and view.truth(f"unhealthy:{state.away}") is not Truth.TRUE
-    if well and state.heard_ms.get(f"healthy:{state.away}", 0) - since_ms >= spec.fail_back.after_ms:
-        evidence = {"healthy_since_ms": since_ms, "after_ms": spec.fail_back.after_ms}
-        turn.decide(
-            Verdict.NOTE,
-            Reason.FAILBACK_HEALTHY,
-            f"{state.away} is healthy again; traffic comes home in steps.",
-            evidence,
-            incident_id=state.incident_id,
-            policy=spec.name,
-        )
-        state.share = 0
-        _enter(view, "returning")
-
-
-def _verify(view: View) -> None:
-    state, turn = view.state, view.turn
-    truth = view.truth(f"unhealthy:{state.to}")
-    about: About = {"incident_id": state.incident_id, "policy": view.spec.name}
-    if truth is Truth.FALSE:
-        state.verified = True
-        turn.decide(
-            Verdict.NOTE, Reason.VERIFIED, f"{state.to} carries the traffic of {state.away} and is not unhealthy.", {"site": state.to}, **about
-        )
-        incidents.note(turn, state.incident_id, f"verified: {state.to} carries it", view.spec.name)
-    elif view.held(f"unhealthy:{state.to}", view.spec.for_ms):
-        state.verified = True
-        text = f"{state.to} is unhealthy since it carries the traffic of {state.away}."
-        turn.decide(Verdict.FAIL, Reason.VERIFY_FAILED, text, {"site": state.to}, **about)
-        incidents.escalate(turn, state.incident_id, Reason.VERIFY_FAILED, text, policy=view.spec.name)
-
-
-def _returning(view: View) -> None:
-    state, turn, spec = view.state, view.turn, view.spec
-    if state.order_id and not state.answer:
-        return
-    if view.truth(f"unhealthy:{state.away}") is Truth.TRUE or view.truth(f"healthy:{state.away}") is Truth.FALSE:
-        text = f"{state.away} is not healthy at {state.share} % of the traffic; it goes back to {state.to}."
-        turn.decide(Verdict.FAIL, Reason.VERIFY_FAILED, text, {"share": state.share}, incident_id=state.incident_id, policy=spec.name)
-        _enter(view, "moving")
-        return
-    if state.answer and not _step_done(view):
-        return
-    if turn.now_ms < state.due_at_ms or view.truth(f"healthy:{state.away}") is not Truth.TRUE:
-        return
-    if state.share == 100:
-        turn.decide(
-            Verdict.NOTE,
-            Reason.VERIFIED,
-            f"All traffic is back on {state.away}, and it is healthy.",
-            {},
-            incident_id=state.incident_id,
-            policy=spec.name,
-        )
-        incidents.happen(turn, state.incident_id, Happening.RESOLVE, "resolved: failed back", spec.name)
-        revert.release_record(turn, state.override_id)
-        state.regret_until_ms = turn.now_ms + max(spec.fail_back.after_ms, 1)
-        _come_home(view)
-        return
-    share = next(step for step in spec.fail_back.steps if step > state.share)
-    state.needed = max(state.needed, needed_replicas(view, state.to, 100 - share))
-    _submit(view, "fail_back", view.shares_home(state.away, state.to, share), Reason.FAILBACK_HEALTHY)
-
-
-def _step_done(view: View) -> bool:
-    """Take the answer to a fail-back step; False when there is nothing more to do now."""
-    state, answer = view.state, view.state.answer
-    state.order_id, state.answer = "", ""
-    if answer in dispatch.IN_FORCE:
-        state.share = next(step for step in view.spec.fail_back.steps if step > state.share)
-        state.due_at_ms = view.turn.now_ms + view.spec.fail_back.pause_ms
-    elif answer == "conflict":
-        _hand_over(view, "somebody else changes the shares of the sites")
-    else:
-        state.due_at_ms = view.turn.now_ms + RETRY_MS
-    return False
-
-
-def _come_home(view: View) -> None:
-    state = view.state
-    _enter(view, "home")
-    state.away, state.incident_id, state.override_id, state.share = "", "", "", 0
-
-
-def _give_back(view: View) -> None:
-    """After the regret window: capacity that led traffic, and that no scaler keeps, goes back to what it was."""
-    state, turn = view.state, view.turn
-    state.regret_until_ms = 0
-    for target, replicas in list(state.replicas_before.items()):
-        draft = view.give_back_draft(target, replicas)
-        hold = dispatch.submit(turn, draft) if draft is not None else None
-        if hold is not None:
-            view.say(hold)
-            state.regret_until_ms = hold.retry_at_ms or turn.now_ms + RETRY_MS
-        else:
-            del state.replicas_before[target]
-    state.to, state.needed = "", 0
+        moves.come_home(view)
 
 
 PHASES: Final[Mapping[str, Callable[[View], None]]] = {
     "home": _home,
     "leading": _leading,
     "moving": _moving,
-    "away": _away,
-    "returning": _returning,
+    "away": failover_return.away,
+    "returning": failover_return.returning,
     "watching": _watching,
 }
 
@@ -470,7 +257,7 @@ def refused(turn: Turn, event: Refused) -> None:
     turn.decide(event.hold.verdict, event.hold.reason, event.hold.text, event.hold.evidence, **dispatch.about(action))
     if state is not None and state.order_id == action.id:
         state.serial += 1
-        state.order_id, state.answer, state.due_at_ms = "", "", event.hold.retry_at_ms or turn.now_ms + RETRY_MS
+        state.order_id, state.answer, state.due_at_ms = "", "", event.hold.retry_at_ms or turn.now_ms + moves.RETRY_MS
 
 
 def settled(turn: Turn, event: Settled) -> None:

@@ -24,7 +24,7 @@ from pipeline.model.records import (
     Tick,
     Watch,
 )
-from pipeline.remediate import commands, dispatch, failover, incidents, results, revert, scaler, shadow, steps, wants
+from pipeline.remediate import commands, dispatch, failover, failover_watch, incidents, results, revert, scaler, shadow, steps, wants
 from pipeline.remediate.catalogue import Scope
 from pipeline.remediate.state import AlertEntry, Seen, State, dump, load
 from pipeline.remediate.turn import Launched, Refused, Settled, Turn
@@ -94,7 +94,7 @@ class Remediator:
 def _adopt_rules(turn: Turn) -> None:
     turn.state.rules_version, turn.state.started, turn.afresh = turn.rules.version, True, True
     scaler.adopt(turn)
-    failover.adopt(turn)
+    failover_watch.adopt(turn)
 
 
 def _take(turn: Turn, event: RemediatorInput) -> None:
@@ -184,7 +184,7 @@ def _measurement(turn: Turn, measurement: Measurement) -> None:
             results.measured(turn, run, measurement)
             return
     scaler.measured(turn, measurement)
-    failover.measured(turn, measurement)
+    failover_watch.measured(turn, measurement)
 
 
 def _observation(turn: Turn, observation: Observation) -> None:
@@ -194,3 +194,5 @@ def _observation(turn: Turn, observation: Observation) -> None:
         return
     turn.state.observed[key] = Seen(observation.at_ms, observation.observed, observation.error)
     shadow.observed(turn, observation, known.value if known else None)
+    if observation.observed is not None:
+        revert.observed(turn, observation.target, observation.at_ms, observation.observed)

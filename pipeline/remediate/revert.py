@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from pipeline.model.reasons import Reason, Verdict
 from pipeline.model.records import Action, Outcome, OutcomeStatus, Override
+from pipeline.model.target import Target
 from pipeline.remediate import dispatch
 from pipeline.remediate.arbiter import RETRY_MS
 from pipeline.remediate.catalogue import places
@@ -93,6 +94,21 @@ def release_record(turn: Turn, override_id: str) -> None:
     if override is not None:
         turn.override(replace(override, released_at_ms=turn.now_ms, revision=override.revision + 1))
     turn.state.releases.pop(override_id, None)
+
+
+def observed(turn: Turn, target: Target, at_ms: int, value: Mapping[str, Any]) -> None:
+    """Somebody else's hand on a target of ours: the override is over, and that is said. Our own later actions on it do not count."""
+    moving = any(order.action.target == target and order.phase == "flight" for order in turn.state.orders.values())
+    for override in list(turn.state.overrides.values()):
+        name = HELD_VALUES[override.verb]
+        if moving or override.target != target or at_ms <= override.at_ms or name not in value or override.verb == "block":
+            continue
+        newer = [done for done in turn.state.done.values() if done.action.target == target and done.action.at_ms > override.at_ms]
+        kept = value[name] >= override.value[name] if override.verb == "scale" else _same(value[name], override.value[name])
+        if not kept and not newer:
+            text = f"Somebody else changed {target}; what {override.owner} had set there is no longer in force."
+            turn.decide(Verdict.NOTE, Reason.CONFLICT, text, {"ours": override.value[name], "now": value[name]}, action_id=override.id, target=target)
+            release_record(turn, override.id)
 
 
 def undo(

@@ -202,3 +202,23 @@ def test_a_conflict_is_handed_over():
     effects = world.outcome(move, "conflict")
     assert "escalated" in world.reasons(effects)
     assert len(world.notices()) == 1
+
+
+def test_traffic_comes_home_only_onto_capacity_that_is_there():
+    world = Shop()
+    world.failed_over()
+    world.observe(A, replicas=1, ready=1)
+    world.world |= {"p95:a": "false"}
+    actions = []
+    for _ in range(30):
+        for action in world.actions(world.second()):
+            actions.append((action.verb, dict(action.desired)))
+            world.outcome(action, before={"replicas": 1})
+            if action.verb == "scale":
+                world.observe(A, replicas=action.desired["replicas"], ready=action.desired["replicas"])
+    assert actions[:4] == [
+        ("fail_back", {"sites": {"a": 25, "b": 75}}),
+        ("scale", {"replicas": 2}),
+        ("fail_back", {"sites": {"a": 50, "b": 50}}),
+        ("scale", {"replicas": 3}),
+    ]

@@ -1,0 +1,114 @@
+"""The second half of a failover: seeing that it helped, and coming home in steps once the site is well."""
+
+from __future__ import annotations
+
+from pipeline.model.reasons import Reason, Verdict
+from pipeline.model.records import Truth
+from pipeline.remediate import dispatch, incidents, revert
+from pipeline.remediate import failover_moves as moves
+from pipeline.remediate.failover_view import View, needed_replicas, room_percent
+from pipeline.remediate.transitions import Happening
+from pipeline.remediate.turn import About, Hold
+
+
+def away(view: View) -> None:
+    """Traffic is elsewhere: check that it is carried, and wait for the site to be well for long enough."""
+    state, turn, spec = view.state, view.turn, view.spec
+    if not state.verified and view.fresh_after(f"unhealthy:{state.to}", state.entered_at_ms + spec.for_ms):
+        _verify(view)
+    if view.share(state.away) > 0 and view.truth(f"unhealthy:{state.away}") is Truth.TRUE and room_percent(view, state.to) > view.share(state.to):
+        moves.enter(view, "moving")  # there was not room for all of it, and now there is more
+        return
+    since_ms = max(state.since_ms.get(f"healthy:{state.away}", 0), state.entered_at_ms)
+    well = view.truth(f"healthy:{state.away}") is Truth.TRUE and view.truth(f"unhealthy:{state.away}") is not Truth.TRUE
+    if well and state.heard_ms.get(f"healthy:{state.away}", 0) - since_ms >= spec.fail_back.after_ms:
+        evidence = {"healthy_since_ms": since_ms, "after_ms": spec.fail_back.after_ms}
+        turn.decide(
+            Verdict.NOTE,
+            Reason.FAILBACK_HEALTHY,
+            f"{state.away} is healthy again; traffic comes home in steps.",
+            evidence,
+            incident_id=state.incident_id,
+            policy=spec.name,
+        )
+        state.share = 0
+        moves.enter(view, "returning")
+
+
+def _verify(view: View) -> None:
+    state, turn = view.state, view.turn
+    truth = view.truth(f"unhealthy:{state.to}")
+    about: About = {"incident_id": state.incident_id, "policy": view.spec.name}
+    if truth is Truth.FALSE:
+        state.verified = True
+        turn.decide(
+            Verdict.NOTE, Reason.VERIFIED, f"{state.to} carries the traffic of {state.away} and is not unhealthy.", {"site": state.to}, **about
+        )
+        incidents.note(turn, state.incident_id, f"verified: {state.to} carries it", view.spec.name)
+    elif view.held(f"unhealthy:{state.to}", view.spec.for_ms):
+        state.verified = True
+        text = f"{state.to} is unhealthy since it carries the traffic of {state.away}."
+        turn.decide(Verdict.FAIL, Reason.VERIFY_FAILED, text, {"site": state.to}, **about)
+        incidents.escalate(turn, state.incident_id, Reason.VERIFY_FAILED, text, policy=view.spec.name)
+
+
+def returning(view: View) -> None:
+    """Bring home one share after the other, each only onto capacity that is there, each watched for `pause`."""
+    state, turn, spec = view.state, view.turn, view.spec
+    if state.order_id and not state.answer:
+        return
+    if view.truth(f"unhealthy:{state.away}") is Truth.TRUE or view.truth(f"healthy:{state.away}") is Truth.FALSE:
+        text = f"{state.away} is not healthy at {state.share} % of the traffic; it goes back to {state.to}."
+        turn.decide(Verdict.FAIL, Reason.VERIFY_FAILED, text, {"share": state.share}, incident_id=state.incident_id, policy=spec.name)
+        moves.enter(view, "moving")
+        return
+    if state.answer and not _step_done(view):
+        return
+    if turn.now_ms < state.due_at_ms or view.truth(f"healthy:{state.away}") is not Truth.TRUE:
+        return
+    if state.share == 100:
+        turn.decide(
+            Verdict.NOTE,
+            Reason.VERIFIED,
+            f"All traffic is back on {state.away}, and it is healthy.",
+            {},
+            incident_id=state.incident_id,
+            policy=spec.name,
+        )
+        incidents.happen(turn, state.incident_id, Happening.RESOLVE, "resolved: failed back", spec.name)
+        revert.release_record(turn, state.override_id)
+        state.regret_until_ms = turn.now_ms + max(spec.fail_back.after_ms, 1)
+        moves.come_home(view)
+        return
+    share = next(step for step in spec.fail_back.steps if step > state.share)
+    if _capacity_at_home(view, share):
+        moves.submit(view, "fail_back", view.shares_home(state.away, state.to, share), Reason.FAILBACK_HEALTHY)
+
+
+def _capacity_at_home(view: View, share: int) -> bool:
+    """Whether the site that traffic comes home to can carry the share; asks for what is missing."""
+    state = view.state
+    both = view.share(state.away) + view.share(state.to)
+    if room_percent(view, state.away) >= both * share // 100:
+        return True
+    state.serial += 1
+    draft = view.capacity_draft(state.away, needed_replicas(view, state.away, both * share // 100))
+    hold = dispatch.submit(view.turn, draft) if draft is not None else None
+    evidence = {"ready": view.ready(state.away), "demand": state.demand, "share": share}
+    view.say(hold or Hold(Reason.NO_HEADROOM, f"{state.away} has not the room yet for {share} % of the traffic; coming home waits.", evidence))
+    state.due_at_ms = view.turn.now_ms + moves.RETRY_MS
+    return False
+
+
+def _step_done(view: View) -> bool:
+    """Take the answer to a fail-back step; False when there is nothing more to do now."""
+    state, answer = view.state, view.state.answer
+    state.order_id, state.answer = "", ""
+    if answer in dispatch.IN_FORCE:
+        state.share = next(step for step in view.spec.fail_back.steps if step > state.share)
+        state.due_at_ms = view.turn.now_ms + view.spec.fail_back.pause_ms
+    elif answer == "conflict":
+        moves.hand_over(view, "somebody else changes the shares of the sites")
+    else:
+        state.due_at_ms = view.turn.now_ms + moves.RETRY_MS
+    return False
