@@ -291,7 +291,8 @@ def _observe(turn: Turn, action: Action, outcome: Outcome) -> None:
     known = turn.state.observed.get(str(action.target))
     at_ms = outcome.applied_at_ms or outcome.at_ms
     if news and (known is None or known.at_ms <= at_ms):
-        turn.state.observed[str(action.target)] = Seen(at_ms, {**(known.value or {} if known else {}), **news})
+        ids = known.ids if known is not None and known.at_ms == at_ms else []
+        turn.state.observed[str(action.target)] = Seen(at_ms, {**(known.value or {} if known else {}), **news}, ids=ids)
 
 
 def advance(turn: Turn) -> None:

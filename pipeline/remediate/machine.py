@@ -51,7 +51,7 @@ class Remediator:
         turn = Turn(self.state, self.scope, now_ms, cause)
         if self.state.rules_version != self.scope.rules.version or not self.state.started:
             _adopt_rules(turn)
-        if isinstance(event, Tick | Grant | Outcome) or turn.first_sight(event.id):
+        if not isinstance(event, AlertFact | Command) or turn.first_sight(event.id):  # the others are recognised by what they speak of
             _take(turn, event)
         _advance(turn)
         incidents.flush(turn)
@@ -129,7 +129,8 @@ def _advance(turn: Turn) -> None:
     _deliver(turn)
     incidents.advance(turn)
     for id_ in [id_ for id_, watch in turn.state.watches.items() if watch.until_ms and watch.until_ms < turn.now_ms]:
-        del turn.state.watches[id_]
+        turn.state.watches.pop(id_)
+        turn.state.heard.pop(id_, None)
     for id_ in [id_ for id_, silence in turn.state.silences.items() if silence.ends_at_ms <= turn.now_ms]:
         del turn.state.silences[id_]
 
@@ -179,6 +180,9 @@ def _resolved(turn: Turn, fact: AlertFact, known: AlertEntry | None) -> None:
 
 
 def _measurement(turn: Turn, measurement: Measurement) -> None:
+    if measurement.watch_id not in turn.state.watches or measurement.at_ms <= turn.state.heard.get(measurement.watch_id, -1):
+        return  # of a watch that is over, or a copy
+    turn.state.heard[measurement.watch_id] = measurement.at_ms
     for run in list(turn.state.runs.values()):
         if measurement.watch_id == run.baseline_watch or (run.verification is not None and measurement.watch_id in run.verification.watches):
             results.measured(turn, run, measurement)
@@ -190,9 +194,10 @@ def _measurement(turn: Turn, measurement: Measurement) -> None:
 def _observation(turn: Turn, observation: Observation) -> None:
     key = str(observation.target)
     known = turn.state.observed.get(key)
-    if known is not None and known.at_ms > observation.at_ms:
-        return
-    turn.state.observed[key] = Seen(observation.at_ms, observation.observed, observation.error)
+    if known is not None and (known.at_ms > observation.at_ms or observation.id in known.ids):
+        return  # older than what is known, or a copy
+    ids = known.ids if known is not None and known.at_ms == observation.at_ms else []
+    turn.state.observed[key] = Seen(observation.at_ms, observation.observed, observation.error, [*ids, observation.id])
     shadow.observed(turn, observation, known.value if known else None)
     if observation.observed is not None:
         revert.observed(turn, observation.target, observation.at_ms, observation.observed)

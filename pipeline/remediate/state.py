@@ -76,6 +76,7 @@ class Seen(msgspec.Struct):
     at_ms: int
     value: Mapping[str, Any] | None
     error: str = ""
+    ids: list[str] = []  # observations taken with this very time stamp
 
 
 class Reading(msgspec.Struct):
@@ -216,6 +217,7 @@ class State(msgspec.Struct):
     scalers: dict[str, ScalerState] = {}
     failovers: dict[str, FailoverState] = {}
     watches: dict[str, Watch] = {}
+    heard: dict[str, int] = {}  # watch id -> time stamp of the newest measurement taken
     silences: dict[str, SilenceEntry] = {}
     paused: str = ""
     seen: dict[str, int] = {}

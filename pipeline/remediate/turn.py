@@ -17,7 +17,7 @@ from pipeline.remediate.catalogue import Scope
 from pipeline.remediate.state import Order, State
 from pipeline.rulebook.book import RuleBook
 
-SEEN_KEPT = 2000
+SEEN_KEPT = 1000
 
 
 class About(TypedDict, total=False):
@@ -132,6 +132,7 @@ class Turn:
     def unwatch(self, watch_id: str) -> None:
         """Cancel a standing expression."""
         watch = self.state.watches.pop(watch_id, None)
+        self.state.heard.pop(watch_id, None)
         if watch is not None and (watch.until_ms == 0 or watch.until_ms > self.now_ms):
             cancel = Watch(
                 id=watch.id,

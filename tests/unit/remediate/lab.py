@@ -184,7 +184,15 @@ class Lab:
         """One measurement for the newest live watch whose expression contains the text."""
         chosen = watch or [found for found in self.machine.watches() if containing in found.expr][-1]
         return self.give(
-            Measurement(id=self.id(), group=self.group, watch_id=chosen.id, at_ms=self.now_ms, truth=Truth(truth), value=value, **fields)
+            Measurement(
+                id=stable_id(chosen.id, self.now_ms),
+                group=self.group,
+                watch_id=chosen.id,
+                at_ms=self.now_ms,
+                truth=Truth(truth),
+                value=value,
+                **fields,
+            )
         )
 
     def measure_for(self, seconds: int, truth: str = "true", value: float | None = None, containing: str = "") -> list[Effect]:

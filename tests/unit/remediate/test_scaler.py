@@ -57,7 +57,7 @@ def test_missing_data_leaves_the_replicas_alone_and_says_so_once():
     assert world.reasons(effects) == ["no_data"]
     assert "8 replicas" in world.decisions(effects)[0].text
     assert world.measure_for(60, "nodata") == []
-    assert world.reasons(world.measure("true", 800.0)) == ["within_tolerance"]
+    assert world.reasons(world.measure_for(1, "true", 800.0)) == ["within_tolerance"]
 
 
 def test_less_demand_lowers_only_after_the_stabilization_window():
@@ -91,7 +91,7 @@ def test_no_capacity_is_removed_while_a_policy_is_at_work_in_the_group():
     world.outcome(shift, before={"weights": {"v1": 80, "v2": 20}})
     effects = [effect for _ in range(20) for effect in [*world.wait(1000), *world.measure("true", 100.0, containing="requests_total")]]
     assert (world.actions(effects), world.reasons(effects)) == ([], ["stabilizing", "contradicts"])
-    (up,) = world.actions(world.measure("true", 900.0, containing="requests_total"))
+    (up,) = world.actions(world.measure_for(1, "true", 900.0, containing="requests_total"))
     assert up.desired == {"replicas": 9}
 
 
@@ -103,7 +103,7 @@ def test_observe_plans_once_per_wish_and_applies_nothing():
     (planned,) = world.actions(effects, mode="observe")
     world.outcome(planned, OutcomeStatus.PLANNED)
     assert world.actions(world.measure_for(3, "true", 600.0), mode="observe") == []
-    assert len(world.actions(world.measure("true", 500.0), mode="observe")) == 1
+    assert len(world.actions(world.measure_for(1, "true", 500.0), mode="observe")) == 1
 
 
 def test_a_refused_rise_is_asked_again_with_a_new_attempt():
