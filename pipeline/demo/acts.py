@@ -137,6 +137,7 @@ async def slow_site(stage: Stage) -> Act:
     else:
         steps = [action.desired["sites"]["a"] for action, _ in stage.journal.applied(act.injected_at_ms, "fail_back")]
         act.notes.append(f"came home in steps of {', '.join(map(str, steps))} %")
+        await _until_standby_released(stage, act)
     return _end(stage, act)
 
 
@@ -236,6 +237,18 @@ async def _until_fast(stage: Stage, act: Act) -> int | None:
         await asyncio.sleep(0.25)
     act.missing.append("service was not fast again within 10 s")
     return None
+
+
+async def _until_standby_released(stage: Stage, act: Act) -> None:
+    """Wait until site b gave back the capacity that it was given for the fail-over."""
+    given = [action.target for action, outcome in stage.journal.applied(act.injected_at_ms, "scale") if not _shrinks(outcome)]
+    if not given:
+        return
+    back = await stage.journal.until(
+        lambda: _first(pair for pair in stage.journal.applied(act.injected_at_ms, "scale") if _shrinks(pair[1]) and pair[0].target in given), 15.0
+    )
+    if back is None:
+        act.missing.append("site b kept the capacity it was given, 15 s after traffic came home")
 
 
 def _failed(load: Load, since_ms: int) -> int:
