@@ -96,12 +96,12 @@ class Engine:
             out.append(fact_of(alert, group=self._group_of(life.labels), at_ms=at_ms, caused_at_ms=at_ms))
         return out
 
-    def record_silently(self, program: RecordProgram, read_ms: int) -> None:
-        """Write what a recording rule gives at a past instant; a failure there was told when it happened."""
+    def record_silently(self, program: RecordProgram, read_ms: int, before: set[Labels]) -> set[Labels]:
+        """Write what a recording rule gave at a past instant, and end what it gave before. A failure there was told when it happened."""
         try:
-            self._write(program.results(self._store, read_ms), set(), read_ms)
+            return self._write(program.results(self._store, read_ms), before, read_ms)
         except PromQLError:
-            return
+            return before
 
     def write_alerts(self, program: AlertProgram, read_ms: int) -> None:
         """Write the alerts as they are, at the tick that made them so."""

@@ -140,7 +140,7 @@ def _policies_lookback_ms(rules: RuleSet) -> int:
 
 def _lookback_ms(rules: RuleSet, text: str) -> int:
     try:
-        compiled: Compiled = compile_expr(text)
+        compiled: Compiled = compile_expr(text, compat=rules.options.compat, options=rules.options)
     except PromQLError:
         return 0  # a template that is no expression until it is filled in: its windows are then what is kept anyway
     return compiled.lookback_ms + sum(program.expr.lookback_ms for program in rules.chain(compiled.metric_names).programs)

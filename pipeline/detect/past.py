@@ -10,14 +10,17 @@ from pipeline.detect.engine import Engine
 from pipeline.detect.force import InForce
 from pipeline.detect.programs import AlertProgram, RecordProgram
 from pipeline.detect.ruleset import Program
+from pipeline.model.labels import Labels
 
 
 def refill(force: InForce, engine: Engine, max_ticks: int) -> None:
     """Write recorded series and ALERTS up to the last tick of each group."""
+    written: dict[int, set[Labels]] = {}
     for tick_ms, number in _ticks(force, max_ticks):
         for program in force.rules.groups[number].programs:
             if isinstance(program, RecordProgram):
-                engine.record_silently(program, tick_ms - program.group.query_offset_ms)
+                read_ms = tick_ms - program.group.query_offset_ms
+                written[id(program)] = engine.record_silently(program, read_ms, written.get(id(program), set()))
             elif tick_ms == force.grid.groups[number].last_ms and isinstance(program, AlertProgram):
                 engine.write_alerts(program, tick_ms - program.group.query_offset_ms)
 

@@ -12,10 +12,11 @@ import math
 from dataclasses import replace
 
 from pipeline.model.labels import METRIC_NAME, Labels
-from pipeline.promql import Compiled, Expression, PromQLError, Vector, compile_expr
+from pipeline.promql import Compiled, Expression, Options, PromQLError, Vector, compile_expr
 from pipeline.promql.tree import Binary, Call, Kind, Node, unwrap
 from pipeline.series import SeriesView
 
+DEFAULTS = Options()
 _COMPARISONS = frozenset({"==", "!=", ">", "<", ">=", "<="})
 _SET_OPERATORS = frozenset({"and", "or", "unless"})
 _ABSENT = frozenset({"absent", "absent_over_time"})
@@ -26,8 +27,8 @@ class Presence:
 
     __slots__ = ("_root",)
 
-    def __init__(self, expression: Expression) -> None:
-        self._root = _question(expression.root)
+    def __init__(self, expression: Expression, options: Options = DEFAULTS) -> None:
+        self._root = _question(expression.root, options)
 
     def covers(self, origin: Labels, view: SeriesView, at_ms: int) -> bool:
         """Whether the inputs of the element with labels `origin` are there, as numbers, at an instant."""
@@ -48,8 +49,8 @@ class _Always:
 class _Element:
     """An element with these labels (None: any) must be there and be a number."""
 
-    def __init__(self, node: Node) -> None:
-        self._expr: Compiled = compile_expr(Expression("", "", node))
+    def __init__(self, node: Node, options: Options) -> None:
+        self._expr: Compiled = compile_expr(Expression("", "", node), compat=options.compat, options=options)
 
     def covers(self, origin: Labels | None, view: SeriesView, at_ms: int) -> bool:
         result = self._expr.eval(view, at_ms)
@@ -81,17 +82,17 @@ class _Either:
 Question = _Always | _Element | _Both | _Either
 
 
-def _question(node: Node) -> Question:
+def _question(node: Node, options: Options) -> Question:
     node = unwrap(node)
     if isinstance(node, Call) and node.name in _ABSENT:
         return _Always()
     if not isinstance(node, Binary):
-        return _Element(node)
+        return _Element(node, options)
     if node.op in _COMPARISONS and node.kind is Kind.VECTOR:
-        return _Element(replace(node, op="-", return_bool=False))
+        return _Element(replace(node, op="-", return_bool=False), options)
     if node.op not in _SET_OPERATORS:
-        return _Element(node)
-    left = _question(node.left)
+        return _Element(node, options)
+    left = _question(node.left, options)
     if node.op == "unless":
         return left
-    return (_Both if node.op == "and" else _Either)(left, _question(node.right))
+    return (_Both if node.op == "and" else _Either)(left, _question(node.right, options))

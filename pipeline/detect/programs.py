@@ -104,7 +104,7 @@ class AlertProgram:
             Reads.of(compiled),
             tuple((name, Text(text)) for name, text in labels.items()),
             tuple((name, Text(text)) for name, text in rule.annotations.items()),
-            Presence(compiled.expression),
+            Presence(compiled.expression, options),
             Lives(rule.for_ms, rule.keep_firing_for_ms),
         )
 

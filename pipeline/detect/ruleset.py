@@ -80,6 +80,7 @@ class RuleSet:
             ExprError: an expression is not valid (a loaded rule book has none).
         """
         self.book = book
+        self.options = options
         self.groups = tuple(
             GroupPrograms(group, tuple(_program(rule, group, book.version, options) for rule in group.rules)) for group in book.groups
         )

@@ -97,7 +97,9 @@ class Watches:
 
     def _stand(self, watch: Watch, next_ms: int) -> Measured:
         try:
-            question = compile_condition(watch.expr) if watch.kind == "condition" else compile_expr(watch.expr)
+            options = self._rules.options
+            compile_ = compile_condition if watch.kind == "condition" else compile_expr
+            question = compile_(watch.expr, compat=options.compat, options=options)
         except PromQLError as error:
             return Measured(watch, next_ms, str(error))
         one = Measured(watch, next_ms, question)
