@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -66,6 +66,21 @@ class Scope:
         """All policies with their matchers, highest priority first, then in the order of the files."""
         ordered = sorted(self.rules.policies, key=lambda policy: -policy.priority)
         return [(policy, matchers_of(policy.when)) for policy in ordered]
+
+    @cached_property
+    def _by_alertname(self) -> dict[str, list[int]]:
+        """Positions in `policies` by the alert name they ask for; those that ask for none (or by pattern) stand under the empty name."""
+        found: dict[str, list[int]] = {"": []}
+        for index, (_, conditions) in enumerate(self.policies):
+            exact = next((condition.value for condition in conditions if condition.name == "alertname" and condition.op == "="), "")
+            found.setdefault(exact, []).append(index)
+        return found
+
+    def policies_of(self, labels: Mapping[str, str]) -> list[Policy]:
+        """The policies that speak of an alert with these labels, in order."""
+        positions = sorted({*self._by_alertname[""], *self._by_alertname.get(labels.get("alertname", ""), ())})
+        candidates = [self.policies[index] for index in positions]
+        return [policy for policy, conditions in candidates if all(condition.matches(labels) for condition in conditions)]
 
     @cached_property
     def policy(self) -> dict[str, Policy]:

@@ -28,7 +28,7 @@ ON_CHANGE_MS: Final = 30_000  # a hold that names no time is looked at again aft
 def policies_for(turn: Turn, entry: AlertEntry) -> list[Policy]:
     """The policies that speak of the alert, highest priority first, then in the order of the files."""
     labels = labels_of(entry)
-    return [policy for policy, conditions in turn.scope.policies if all(condition.matches(labels) for condition in conditions)]
+    return turn.scope.policies_of(labels)
 
 
 def raise_wants(turn: Turn, entry: AlertEntry) -> None:
