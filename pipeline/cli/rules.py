@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.cli.output import DEFAULT_CONFIG, fail, print_json, print_table
 from pipeline.cli.problems import report
+from pipeline.cli.rules_test import register_test
 from pipeline.model.duration import format_duration
 from pipeline.rulebook.book import AlertRule, RuleBook
 from pipeline.rulebook.load import LoadResult, load_rulebook
@@ -22,7 +23,7 @@ Verbs = Mapping[str, tuple[str, ...]]
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands."""
     parser = subparsers.add_parser("rules", help="check, list and export rules")
-    commands = parser.add_subparsers(metavar="check|list|export", required=True)
+    commands = parser.add_subparsers(metavar="check|test|list|export", required=True)
     checking = commands.add_parser("check", help="find everything wrong in rule files; exit code 1 when there is something")
     _add_paths(checking)
     checking.add_argument("--strict", action="store_true", help="warnings count too")
@@ -33,6 +34,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     exporting = commands.add_parser("export", help="print a rule file as plain Prometheus reads it")
     exporting.add_argument("path", metavar="PATH")
     exporting.set_defaults(handler=run_export)
+    register_test(commands)
 
 
 def _add_paths(parser: argparse.ArgumentParser) -> None:
