@@ -67,6 +67,7 @@ class Detector:
         self._evicted_ms = 0
         self._now_ms = 0
         self._refill = False
+        self._held_until_ms = 0
 
     @property
     def lookback_ms(self) -> int:
@@ -129,8 +130,7 @@ class Detector:
 
     def due_at_ms(self) -> int | None:
         """When `advance` is wanted next."""
-        times = (self._force.grid.due_at_ms(), self._force.early.due_at_ms(), self._watches.due_at_ms(), self._standing.due_at_ms())
-        return min((time for time in times if time is not None), default=None)
+        return min((due for due, _ in self._dues()), default=None)
 
     def reload(self, rules: RuleBook, now_ms: int) -> tuple[ReloadReport, list[Detected]]:
         """Put another rule book in force. Rules that stay keep their alerts; alerts of the others end by rule change.
@@ -195,9 +195,12 @@ class Detector:
 
     def _begin(self, now_ms: int) -> list[Detected]:
         """Note the time; on the first call start the clocks and clean up after a restart."""
+        gap_ms = now_ms - self._now_ms
         self._now_ms = max(now_ms, self._now_ms)
         if self._floor_ms is not None:
             return []
+        if self._refill and gap_ms > self._options.restart_grace_ms:
+            self._held_until_ms = now_ms + self._options.restart_grace_ms
         self._force.grid.start(now_ms)
         if not self._refill:
             self._engine.started_ms = now_ms
@@ -212,27 +215,34 @@ class Detector:
 
     def _step(self, now_ms: int) -> list[Detected] | None:
         """Do the one thing that is due first; None when nothing is."""
-        grid, early, watches, standing = self._force.grid, self._force.early, self._watches, self._standing
-        dues = [
-            (due, order)
-            for order, due in enumerate((grid.due_at_ms(), early.due_at_ms(), watches.due_at_ms(), standing.due_at_ms()))
-            if due is not None
-        ]
+        dues = self._dues()
         if not dues or min(dues)[0] > now_ms:
             return None
         match min(dues)[1]:
             case 0:
-                tick_ms, numbers = grid.take()
+                tick_ms, numbers = self._force.grid.take()
                 return [fact for number in numbers for fact in self._engine.tick(self._force.rules.groups[number], tick_ms)]
             case 1:
-                taken = early.take(self._store, now_ms)
+                taken = self._force.early.take(self._store, now_ms)
                 return self._evaluate_early(*taken, now_ms) if taken else []
             case 2:
-                measured = watches.measure_next(self._store)
+                measured = self._watches.measure_next(self._store)
                 self.counts.measurements += len(measured)
                 return list(measured)
             case _:
-                return list(standing.expire(now_ms))
+                return list(self._standing.expire(now_ms))
+
+    def _dues(self) -> list[tuple[int, int]]:
+        """(due, what) of everything that waits, in the order in which equals are done."""
+        grid, early, watches, standing = (
+            self._force.grid.due_at_ms(),
+            self._force.early.due_at_ms(),
+            self._watches.due_at_ms(),
+            self._standing.due_at_ms(),
+        )
+        held = self._held_until_ms
+        times = (grid and max(grid, held), early, watches and max(watches, held), standing)
+        return [(due, what) for what, due in enumerate(times) if due is not None]
 
     def _evaluate_early(self, rule: EarlyRule, at_ms: int, now_ms: int) -> list[Detected]:
         program = self._force.rules.alerts[rule.number]

@@ -57,6 +57,7 @@ class DetectOptions:
     grid_delay_ms: int = 200
     early_gap_ms: int = 10  # at most one early evaluation of a rule in this time (or in its settle time, if longer)
     max_catch_up_ticks: int = 300
+    restart_grace_ms: int = 1000  # after a restart with a gap, ticks wait this long, so that what came in meanwhile is read before it is judged
     min_lookback_ms: int = 600_000  # windows are kept at least this long, so that a watch finds its past
     resolve_timeout_ms: int = 300_000  # a foreign alert without an end that is not renewed
     sigma_quiet_ms: int = 300_000  # a security alert without another match
