@@ -6,28 +6,27 @@ which time and how results are compared are promtool's; a test cannot see sample
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pipeline.detect.engine import Engine
 from pipeline.detect.facts import DetectOptions
 from pipeline.detect.intake import Intake
-from pipeline.detect.programs import ALERTNAME, AlertProgram, rows_of
+from pipeline.detect.lives import Life
+from pipeline.detect.programs import AlertProgram, rows_of
 from pipeline.detect.ruleset import GroupPrograms, Program, RuleSet
 from pipeline.model.duration import format_duration
 from pipeline.model.labels import Labels
 from pipeline.promql import Compat, Compiled, Options, PromQLError, compile_expr
 from pipeline.rulebook.book import RuleBook
+from pipeline.ruletest.compare import Alert, Observation, compare
 from pipeline.ruletest.inputs import Feed, FirstWins, RefusedError
-from pipeline.ruletest.report import CaseReport, Failure, difference, shown_alert, shown_sample
-from pipeline.ruletest.suite import AlertTest, Case, ExpectedSample, ExprTest, Suite
+from pipeline.ruletest.notation import Pairs
+from pipeline.ruletest.report import CaseReport
+from pipeline.ruletest.suite import Case, ExpectedSample, ExprTest, Suite
 
 MAX_TICKS = 5_000_000
-
-Pairs = tuple[tuple[str, str], ...]
-Alert = tuple[Pairs, Pairs]
 
 
 class Runner:
@@ -59,9 +58,13 @@ class Runner:
 
     def run(self, case: Case) -> CaseReport:
         """All checks of one case."""
+        return compare(case, self.observe(case), fuzzy=self._suite.fuzzy)
+
+    def observe(self, case: Case) -> Observation:
+        """What the questions of one case are answered, whatever it expects."""
         for step in self._steps:
             _reset(step.programs[0])
-        return _Run(self, case).report()
+        return _Run(self, case).observe()
 
     @property
     def suite(self) -> Suite:
@@ -94,19 +97,18 @@ class _Run:
         options = DetectOptions(external_labels=case.external_labels, external_url=case.external_url, promql=runner.options)
         self.engine = Engine(Intake(self.store, max_future_ms=0), options, group_of=lambda _labels: "")
         self.feed = Feed(case)
-        self.tests: dict[int, list[AlertTest]] = defaultdict(list)
-        for test in sorted(case.alerts, key=lambda test: test.eval_ms):
-            self.tests[test.eval_ms // runner.suite.interval_ms].append(test)
+        self.tests: dict[int, list[int]] = defaultdict(list)
+        for number, test in sorted(enumerate(case.alerts), key=lambda pair: pair[1].eval_ms):
+            self.tests[test.eval_ms // runner.suite.interval_ms].append(number)
         self.asked = {test.alertname for test in case.alerts}
         self.kept: dict[tuple[int, Labels], Pairs] = {}
-        self.failures: list[Failure] = []
+        self.seen = Observation()
 
-    def report(self) -> CaseReport:
-        checks = len(self.case.alerts) + len(self.case.exprs)
+    def observe(self) -> Observation:
         if self._ticked():
-            for test in self.case.exprs:
-                self._check_expr(test)
-        return CaseReport(self.case.name, self.case.line, checks, tuple(self.failures))
+            for number, test in enumerate(self.case.exprs):
+                self.seen.samples[number] = self._samples(test)
+        return self.seen
 
     def _ticked(self) -> bool:
         """Evaluate up to the last time asked for; False where a rule failed, which ends the test."""
@@ -122,33 +124,30 @@ class _Run:
                 return self._stop(str(error))
             if not self._evaluated(at_ms):
                 return False
-            for test in self.tests.get(tick, ()):
-                self._check_alerts(test)
+            for number in self.tests.get(tick, ()):
+                self.seen.alerts[number] = sorted(self._firing(self.case.alerts[number].alertname))
         return True
 
     def _evaluated(self, at_ms: int) -> bool:
-        good = True
         for number, step in enumerate(self.runner.steps):
             program = step.programs[0]
             self.engine.tick(step, at_ms)
             failure = self.engine.failures.get(program.rule.rule_id)
             if failure is not None:
-                good = False
                 title = f"rule {program.rule.name} at {format_duration(at_ms - self.case.start_ms)}"
-                self.failures.append(Failure(self.case.line, title, error=failure.text))
+                self.seen.errors.append((title, failure.text))
             elif isinstance(program, AlertProgram) and program.rule.name in self.asked:
                 self._keep(number, program, at_ms)
-        return good
+        return not self.seen.errors
 
     def _keep(self, number: int, program: AlertProgram, at_ms: int) -> None:
         """Expand now what a template would see otherwise later: its queries also find what later rules record."""
         if any("query" in text.source for _, text in program.annotations):
             for life in program.lives.grid:
                 if life.held_at_ms == at_ms:
-                    self.kept[number, life.labels] = self._annotations(program, life.labels)
+                    self.kept[number, life.labels] = self._annotations(program, life)
 
-    def _annotations(self, program: AlertProgram, labels: Labels) -> Pairs:
-        life = program.lives.by_labels[labels]
+    def _annotations(self, program: AlertProgram, life: Life) -> Pairs:
         return tuple(sorted(program.annotations_of(life, self.engine.scope(life.held_at_ms)).items()))
 
     def _firing(self, alertname: str) -> Iterator[Alert]:
@@ -158,30 +157,17 @@ class _Run:
                 for life in program.lives.grid:
                     if life.grid_firing:
                         kept = self.kept.get((number, life.labels))
-                        yield life.labels.pairs, self._annotations(program, life.labels) if kept is None else kept
+                        yield life.labels.pairs, self._annotations(program, life) if kept is None else kept
 
-    def _check_alerts(self, test: AlertTest) -> None:
-        got = sorted(self._firing(test.alertname))
-        expected = sorted((_pairs({**one.labels, ALERTNAME: test.alertname}), _pairs(one.annotations)) for one in test.expected)
-        if got != expected:
-            title = f"alert {test.alertname} at {format_duration(test.eval_ms)}"
-            self.failures.append(Failure(test.line, title, diff=difference(_lines(expected), _lines(got))))
-
-    def _check_expr(self, test: ExprTest) -> None:
-        title = f"{' '.join(test.expr.split())} at {format_duration(test.eval_ms)}"
+    def _samples(self, test: ExprTest) -> list[ExpectedSample] | str:
         try:
             rows = rows_of(self.runner.compiled(test.expr), self.store, self.case.start_ms + test.eval_ms)
         except PromQLError as error:
-            self.failures.append(Failure(test.line, title, error=str(error)))
-            return
-        got = sorted((ExpectedSample(row.labels.pairs, row.value) for row in rows), key=lambda one: one.labels)
-        expected = sorted(test.expected, key=lambda one: one.labels)
-        if not _same(expected, got, fuzzy=self.runner.suite.fuzzy):
-            diff = difference([shown_sample(one.labels, one.value) for one in expected], [shown_sample(one.labels, one.value) for one in got])
-            self.failures.append(Failure(test.line, title, diff=diff))
+            return str(error)
+        return sorted((ExpectedSample(row.labels.pairs, row.value) for row in rows), key=lambda one: one.labels)
 
     def _stop(self, error: str) -> bool:
-        self.failures.append(Failure(self.case.line, "the test could not be run", error=error))
+        self.seen.errors.append(("the test could not be run", error))
         return False
 
 
@@ -189,21 +175,3 @@ def _reset(program: Program) -> None:
     program.written = set()
     if isinstance(program, AlertProgram):
         program.lives = replace(program.lives, by_labels={})
-
-
-def _same(expected: Sequence[ExpectedSample], got: Sequence[ExpectedSample], *, fuzzy: bool) -> bool:
-    if [one.labels for one in expected] != [one.labels for one in got]:
-        return False
-    return all(_equal(one.value, other.value, fuzzy=fuzzy) for one, other in zip(expected, got, strict=True))
-
-
-def _equal(left: float, right: float, *, fuzzy: bool) -> bool:
-    return left == right or (fuzzy and right in {math.nextafter(left, -math.inf), math.nextafter(left, math.inf)})
-
-
-def _pairs(texts: Mapping[str, str]) -> Pairs:
-    return tuple(sorted(texts.items()))
-
-
-def _lines(alerts: Sequence[Alert]) -> list[str]:
-    return [line for labels, annotations in alerts for line in shown_alert(dict(labels), dict(annotations))]
