@@ -15,13 +15,15 @@ from pipeline.ports.clock import Clock
 from pipeline.ports.execution import Intent
 from pipeline.runtime.sqlite_bus import SqliteBus
 
+_NULL: Final = msgspec.Raw(b"null")
+
 
 class _Stored(msgspec.Struct):
     """An intent as bytes: its records in their wire form."""
 
     action: msgspec.Raw
     change: dict[str, Any] | None = None
-    outcome: msgspec.Raw | None = None
+    outcome: msgspec.Raw = _NULL  # not a union: msgspec cannot tell raw bytes from null
 
 
 _DECODER: Final = msgspec.json.Decoder(_Stored)
@@ -29,7 +31,7 @@ _DECODER: Final = msgspec.json.Decoder(_Stored)
 
 def encode_intent(intent: Intent) -> bytes:
     """An intent for a store."""
-    outcome = None if intent.outcome is None else msgspec.Raw(wire.encode(intent.outcome))
+    outcome = _NULL if intent.outcome is None else msgspec.Raw(wire.encode(intent.outcome))
     return msgspec.json.encode(_Stored(msgspec.Raw(wire.encode(intent.action)), dict(intent.change) if intent.change is not None else None, outcome))
 
 
@@ -40,7 +42,7 @@ def decode_intent(data: bytes) -> Intent:
         WireError: written by a newer version.
     """
     stored = _DECODER.decode(data)
-    outcome = None if stored.outcome is None else wire.decode_as(Outcome, bytes(stored.outcome))
+    outcome = None if bytes(stored.outcome) == b"null" else wire.decode_as(Outcome, bytes(stored.outcome))
     return Intent(action=wire.decode_as(Action, bytes(stored.action)), change=stored.change, outcome=outcome)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import shutil
 import sys
@@ -58,6 +59,7 @@ async def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     root = Path(tempfile.mkdtemp(prefix="reflexarc-crash-"))
     good = True
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the shop opens before its topics are made
     kafka = KafkaServer() if args.only in {None, "kafka"} else None
     if kafka is not None:
         kafka.start()

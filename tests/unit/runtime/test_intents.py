@@ -8,7 +8,8 @@ from pipeline.model import wire
 from pipeline.model.records import Outcome, OutcomeStatus
 from pipeline.ports import bus
 from pipeline.ports.bus import OutRecord
-from pipeline.runtime.intents import SqliteIntents
+from pipeline.ports.execution import Intent
+from pipeline.runtime.intents import SqliteIntents, decode_intent, encode_intent
 from pipeline.runtime.sqlite_bus import SqliteBus
 from pipeline.runtime.sqlite_log import SqliteLog
 from tests.fakes.clock import FakeClock
@@ -76,3 +77,10 @@ def test_offsets_are_never_used_twice_even_when_everything_was_trimmed(log: Sqli
     log.trim("t", before_ms=clock.now_ms(), up_to=last)
     log.commit([OutRecord("t", "", b"two")])
     assert [one.offset for one in log.fetch(["t"], 0, 10)] == [last + 1]
+
+
+def test_a_finished_intent_reads_back_whole():
+    """`msgspec.Raw | None` decodes only null: the Kafka executor could not start again once an action had ended."""
+    one = action("a", "checkout", 1)
+    for intent in (Intent(action=one), Intent(action=one, change={"after": {"replicas": 2}}), Intent(action=one, outcome=outcome(one.id))):
+        assert decode_intent(encode_intent(intent)) == intent
