@@ -7,7 +7,7 @@ restored from an older state) is adopted when it does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -21,7 +21,7 @@ from pipeline.remediate.turn import About, Hold, Launched, Refused, Settled, Tur
 
 GRANT_WAIT_MS: Final = 2000
 GRACE_MS: Final = 30_000  # the executor's own retries and its journey back
-DONE_KEPT: Final = 200
+DONE_KEPT: Final = 60
 ORPHANS_KEPT: Final = 100
 IN_FORCE: Final = frozenset({OutcomeStatus.APPLIED, OutcomeStatus.ALREADY_THERE})
 WORDS: Final[Mapping[OutcomeStatus, tuple[Verdict, Reason, str]]] = {
@@ -62,6 +62,7 @@ class Draft:
     override_until_ms: int = 0
     caused_at_ms: int = 0
     identity: str = "reflexarc"
+    evidence: Mapping[str, Any] = field(default_factory=dict)  # the numbers that the wish rests on
 
     @property
     def action_id(self) -> str:
@@ -140,6 +141,7 @@ def _order(turn: Turn, draft: Draft) -> Order:
         direction=draft.direction,
         budgets=draft.budgets,
         exempt=draft.exempt,
+        evidence=dict(draft.evidence),
     )
 
 
@@ -147,7 +149,7 @@ def _await_approval(turn: Turn, order: Order) -> None:
     action = order.action
     order.phase, order.due_at_ms = "approval", action.expires_at_ms
     turn.state.orders[action.id] = order
-    evidence = {"action_id": action.id, "desired": action.desired, "expires_at_ms": action.expires_at_ms}
+    evidence = {**order.evidence, "action_id": action.id, "desired": action.desired, "expires_at_ms": action.expires_at_ms}
     text = f"{describe(action)} waits for approval: reflexarc approve {action.id}"
     turn.decide(Verdict.HOLD, Reason.MODE_PROPOSE, text, evidence, **about(action, mode="propose"))
 
@@ -170,7 +172,7 @@ def _launch(turn: Turn, order: Order) -> None:
     if orphan is None:
         turn.effects.append(action)
         would = "Would have: " if action.mode == "observe" else ""
-        turn.decide(Verdict.ACT, reason, f"{would}{describe(action)}", {"desired": action.desired}, **about(action))
+        turn.decide(Verdict.ACT, reason, f"{would}{describe(action)}", {**order.evidence, "desired": action.desired}, **about(action))
     turn.inbox.append(Launched(order))
     if orphan is not None:
         settle(turn, orphan)

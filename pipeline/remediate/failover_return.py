@@ -76,6 +76,7 @@ def returning(view: View) -> None:
             policy=spec.name,
         )
         incidents.happen(turn, state.incident_id, Happening.RESOLVE, "resolved: failed back", spec.name)
+        _settle_alerts(view)
         revert.release_record(turn, state.override_id)
         state.regret_until_ms = turn.now_ms + max(spec.fail_back.after_ms, 1)
         moves.come_home(view)
@@ -83,6 +84,16 @@ def returning(view: View) -> None:
     share = next(step for step in spec.fail_back.steps if step > state.share)
     if _capacity_at_home(view, share):
         moves.submit(view, "fail_back", view.shares_home(state.away, state.to, share), Reason.FAILBACK_HEALTHY)
+
+
+def _settle_alerts(view: View) -> None:
+    """Alerts of the site that vanished with its traffic: that it is well is measured now."""
+    turn, site = view.turn, view.state.away
+    about = {
+        entry.incident_id for entry in turn.state.alerts.values() if entry.service == view.service.name and entry.alert.labels.get("site") == site
+    }
+    for incident_id in sorted(about):
+        incidents.settle(turn, incident_id, verified=True)
 
 
 def _capacity_at_home(view: View, share: int) -> bool:

@@ -64,6 +64,7 @@ def draft(turn: Turn, run: Run, policy: Policy, step: Step, plan: Plan) -> Draft
         budgets=budgets(turn, run, policy, plan),
         override_until_ms=plan.override_until_ms,
         caused_at_ms=entry.caused_at_ms,
+        evidence={"alert": entry.alert.name, "value": entry.alert.value, "fired_at_ms": entry.alert.fired_at_ms},
     )
 
 

@@ -1,13 +1,15 @@
 """Scalers: keep a workload's replicas at demand, by the HPA's algorithm, through the same arbitration and governor as everything else.
 
-Guarantee: no data never scales down (nor up); bounds are never crossed; a rise waits for nothing but an action in flight on the same target; capacity
-that something else holds up (a policy's scale-up, a fail-over) is not taken away. A choice that stays the same is recorded once.
+Guarantee: no data never scales down (nor up), and neither does the first that comes after it; bounds are never crossed; a rise waits for nothing
+but an action in flight on the same target; capacity that something else holds up (a policy's scale-up, a fail-over) is not taken away. A choice
+that stays the same is recorded once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pipeline.model.reasons import Reason, Verdict
 from pipeline.model.records import Measurement, OutcomeStatus, Truth, Watch, stable_id
@@ -22,6 +24,7 @@ from pipeline.remediate.turn import Hold, Launched, Refused, Settled, Turn
 from pipeline.rulebook.spec import Scaler, Service
 
 KEPT: Final = 500
+BLIND_ROUNDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ def _evaluate(scaling: Scaling, measurement: Measurement) -> None:
     hold = _blind(scaling, measurement, current)
     if hold is not None or measurement.value is None or current is None:
         if hold is not None:
+            scaling.state.blind_at_ms = scaling.turn.now_ms
             _say(scaling, hold)
         return
     ready = int((seen.value or {}).get("ready", current)) if seen else current
@@ -132,7 +136,7 @@ def recommendation(spec: Scaler, value: float, current: int, ready: int) -> int:
 def _normalized(scaling: Scaling, raw: int, current: int) -> Normalized:
     state, now_ms, limits = scaling.state, scaling.turn.now_ms, scaling.service.limits.replicas
     low, high = (limits.min, limits.max) if limits else (current, current)
-    desired = max(raw, floor(scaling))
+    desired = max(raw, floor(scaling), current if _was_blind(scaling) else 0)
     state.floor = min(max(raw, low), high)
     rules = rules_of(scaling.spec.behavior)
     if not state.recommendations:  # the number found at the start counts as a recommendation: a restart must not scale down at once
@@ -145,6 +149,13 @@ def _normalized(scaling: Scaling, raw: int, current: int) -> Normalized:
         bound = min(max(current, low), high)
         return Normalized(bound, "ReadyForNewScale", limited=True, limit_reason="TooFewReplicas" if current < low else "TooManyReplicas")
     return normalize(current, desired, (low, high), history, rules)
+
+
+def _was_blind(scaling: Scaling) -> bool:
+    """Whether it could not see a moment ago: windows that fill again show too little, and what was asked for before is forgotten meanwhile."""
+    down = rules_of(scaling.spec.behavior)[1]
+    quiet_ms = max(BLIND_ROUNDS * scaling.spec.interval_ms, down.window_ms)
+    return 0 < scaling.turn.now_ms - quiet_ms < scaling.state.blind_at_ms
 
 
 def _aged(entries: list[tuple[int, int]], now_ms: int) -> list[Aged]:
@@ -192,12 +203,10 @@ def _propose(scaling: Scaling, raw: int, current: int, answer: Normalized, value
     if hold is None:
         state.serial += 1
         state.would_be = answer.replicas
-        evidence = {"value": value, "current": current, "wanted": raw, "replicas": answer.replicas, "limit": answer.limit_reason}
-        hold = dispatch.submit(turn, _draft(scaling, answer.replicas, current, mode))
+        evidence = {"value": value, "current": current, "wanted": raw, "limit": answer.limit_reason}
+        hold = dispatch.submit(turn, _draft(scaling, answer.replicas, current, mode, evidence))
         if hold is None:
-            text = f"Demand {value:g} asks for {raw} replicas of {scaling.target}, which has {current}."
             turn.forget(scaling.owner)
-            turn.decide(Verdict.NOTE, Reason.SCALER_DEMAND, text, evidence, policy=spec.name, verb="scale", target=scaling.target, mode=mode)
     if hold is not None:
         _say(scaling, hold)
 
@@ -215,7 +224,7 @@ def _guarded(scaling: Scaling, mode: str, down: bool) -> Hold | None:
     return None
 
 
-def _draft(scaling: Scaling, replicas: int, current: int, mode: str) -> Draft:
+def _draft(scaling: Scaling, replicas: int, current: int, mode: str, evidence: Mapping[str, Any]) -> Draft:
     return Draft(
         owner=scaling.owner,
         service=scaling.service.name,
@@ -229,6 +238,7 @@ def _draft(scaling: Scaling, replicas: int, current: int, mode: str) -> Draft:
         serial=scaling.state.serial,
         reason=Reason.SCALER_DEMAND,
         caused_at_ms=scaling.at_ms,
+        evidence=evidence,
     )
 
 

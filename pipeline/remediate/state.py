@@ -60,6 +60,7 @@ class Order(msgspec.Struct):
     direction: str = ""  # up | down | "" for a change of capacity
     budgets: tuple[Budget, ...] = ()
     exempt: bool = False
+    evidence: dict[str, Any] = {}
 
 
 class Done(msgspec.Struct):
@@ -158,6 +159,7 @@ class ScalerState(msgspec.Struct):
     down_events: list[tuple[int, int]] = []
     floor: int = 0  # what demand needs as of the last value; a revert never goes below
     would_be: int = -1  # observe: what was planned last
+    blind_at_ms: int = 0  # when it last had no value
 
 
 class FailoverState(msgspec.Struct):

@@ -60,6 +60,15 @@ def test_missing_data_leaves_the_replicas_alone_and_says_so_once():
     assert world.reasons(world.measure_for(1, "true", 800.0)) == ["within_tolerance"]
 
 
+def test_the_first_data_after_a_blind_time_scale_nothing_down():
+    """Seen in the demo: when metrics came back the 3 s window held half a second, and 6 replicas became 1."""
+    world = lab(behavior={"scale_down": {"stabilization": "5s"}})
+    world.observe(TARGET, replicas=6, ready=6)
+    world.measure_for(3, "true", 600.0)
+    world.measure_for(20, "nodata")
+    assert world.actions([*world.measure_for(1, "true", 28.0), *world.measure_for(2, "true", 300.0), *world.measure_for(10, "true", 600.0)]) == []
+
+
 def test_less_demand_lowers_only_after_the_stabilization_window():
     world = lab()
     world.observe(TARGET, replicas=6, ready=6)
