@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final
@@ -65,12 +64,12 @@ class RateOp(VectorOp):
         return out if self.one_name else distinct(out, self._options)
 
 
-def _stretch(series: Series, after_ms: int, until_ms: int) -> tuple[array[int], array[float], int, int]:
+def _stretch(series: Series, after_ms: int, until_ms: int) -> tuple[Sequence[int], Sequence[float], int, int]:
     """The arrays that hold a window, and its first and last index + 1 in them: the series' own arrays while it is rising, else a copy."""
-    times = series.times
     if not series.rising:
-        times, values = series.window(after_ms, until_ms)
-        return times, values, 0, len(times)
+        found, values = series.window(after_ms, until_ms)
+        return found, values, 0, len(found)
+    times = series.times
     low = bisect_right(times, after_ms)
     high = len(times) if times[-1] <= until_ms else bisect_right(times, until_ms, low)
     return times, series.values, low, high

@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from pipeline.model.labels import Labels
+from pipeline.series.columns import Columns, Ints
 from pipeline.series.matchers import Selector
 from pipeline.series.ring import Series
 from pipeline.series.view import NO_FLOOR, AnchoredView
@@ -42,6 +45,7 @@ class Appended(Enum):
 
 _REFUSED: Final = frozenset(Appended) - {Appended.STORED, Appended.LATE, Appended.REPLACED}
 _MAX_TIME_MS: Final = 1 << 62
+_FEW: Final = 24  # rows below which arrays cost more than they save
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,27 @@ class ExtendReport:
     refused: list[tuple[int, Appended]] = field(default_factory=list)
 
 
+class Selection(list[Series]):
+    """A standing look-up. `rows`: the numbers of its series' rows; a new array whenever a series came or went."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, members: Iterable[Series]) -> None:
+        super().__init__(members)
+        self._rows: Ints | None = None
+
+    @property
+    def rows(self) -> Ints:
+        """Row numbers in the store's columns, in order."""
+        if self._rows is None:
+            self._rows = np.fromiter((series.row for series in self), np.int64, len(self))
+        return self._rows
+
+    def changed(self) -> None:
+        """A series came or went."""
+        self._rows = None
+
+
 def _key(series: Series) -> tuple[tuple[str, str], ...]:
     return series.labels.pairs
 
@@ -88,8 +113,10 @@ class SeriesStore:
         self._by_labels: dict[Labels, Series] = {}
         self._by_name: dict[str, list[Series]] = {}
         # Standing look-ups, kept up to date when a series comes or goes: selecting costs one dictionary access.
-        self._standing: dict[Selector, list[Series]] = {}
-        self._standing_by_name: dict[str | None, list[tuple[Selector, list[Series]]]] = {}
+        self._standing: dict[Selector, Selection] = {}
+        self._standing_by_name: dict[str | None, list[tuple[Selector, Selection]]] = {}
+        self.columns = Columns()
+        self._names: dict[str, int] = {}
 
     def append(self, labels: Labels, at_ms: int, value: float) -> Appended:
         """Store one sample; the result says what became of it."""
@@ -98,41 +125,75 @@ class SeriesStore:
             made = self._create(labels, at_ms)
             if isinstance(made, Appended):
                 return made
-            made.append(at_ms, value)
+            self.columns.append(made.row, at_ms, value)
             return Appended.STORED
-        if _MAX_TIME_MS > at_ms > series.times[-1]:
-            series.append(at_ms, value)
+        if _MAX_TIME_MS > at_ms > series.newest_at_ms:
+            self.columns.append(series.row, at_ms, value)
             return Appended.STORED
         return self._append_late(series, at_ms, value)
 
     def _append_late(self, series: Series, at_ms: int, value: float) -> Appended:
         if not -_MAX_TIME_MS < at_ms < _MAX_TIME_MS:
             return Appended.TIME_RANGE
-        if at_ms < series.times[-1] - self.allowed_lateness_ms:
+        if at_ms < series.newest_at_ms - self.allowed_lateness_ms:
             return Appended.TOO_LATE
-        return Appended.REPLACED if series.put(at_ms, value) else Appended.LATE
+        replaced = self.columns.put(series.row, at_ms, value)
+        series.first_sample_at_ms = min(series.first_sample_at_ms, at_ms)
+        return Appended.REPLACED if replaced else Appended.LATE
 
     def extend(self, labels: Sequence[Labels], at_ms: Sequence[int], values: Sequence[float]) -> ExtendReport:
-        """Store a columnar batch, row by row in order."""
-        stored = late = replaced = 0
+        """Store a columnar batch; the outcome is that of its rows one by one, in order."""
+        if not len(labels) == len(at_ms) == len(values):
+            raise ValueError("labels, times and values of a batch must be equally many")
+        known = list(map(self._by_labels.get, labels)) if len(labels) >= _FEW else []
+        numbers = [row for row, series in enumerate(known) if series is not None]
+        if len(numbers) < _FEW:
+            return self._one_by_one(range(len(labels)), labels, at_ms, values, 0)
+        try:
+            times = np.array(at_ms, np.int64)
+        except OverflowError:  # a time that no store can hold is among them
+            return self._one_by_one(range(len(labels)), labels, at_ms, values, 0)
+        rows = np.fromiter((series.row for series in known if series is not None), np.int64, len(numbers))
+        return self._in_bulk(np.array(numbers), rows, times, labels, at_ms, values)
+
+    def _in_bulk(
+        self, numbers: Ints, rows: Ints, times: Ints, labels: Sequence[Labels], at_ms: Sequence[int], values: Sequence[float]
+    ) -> ExtendReport:
+        """Known series with newer samples at once, the first of each, then the second, ...; everything else one by one: what one series does never
+        bears on another's outcome.
+        """
+        order = np.argsort(rows, kind="stable")
+        rows, numbers = rows[order], numbers[order]
+        own, floats = times[numbers], np.array(values, np.float64)[numbers]
+        begins = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
+        before = np.concatenate(([0], own[:-1]))
+        before[begins] = self.columns.newest[rows[begins]]
+        fits = np.logical_and.reduceat((own > before) & (own < _MAX_TIME_MS), begins)
+        counts = np.diff(begins, append=len(rows))
+        chosen = np.empty(0, np.int64)
+        for turn in range(int(counts.max())):
+            picked = begins[fits & (counts > turn)] + turn
+            if len(picked) < _FEW:
+                break
+            self.columns.append_many(rows[picked], own[picked], floats[picked])
+            chosen = np.concatenate((chosen, numbers[picked]))
+        if len(chosen) == len(labels):
+            return ExtendReport(len(chosen))
+        rest = np.ones(len(labels), bool)
+        rest[chosen] = False
+        return self._one_by_one(np.flatnonzero(rest).tolist(), labels, at_ms, values, len(chosen))
+
+    def _one_by_one(self, rows: Iterable[int], labels: Sequence[Labels], at_ms: Sequence[int], values: Sequence[float], stored: int) -> ExtendReport:
+        counts = {Appended.STORED: stored, Appended.LATE: 0, Appended.REPLACED: 0}
         refused: list[tuple[int, Appended]] = []
-        find = self._by_labels.get
-        for row, (key, at, value) in enumerate(zip(labels, at_ms, values, strict=True)):
-            series = find(key)
-            if series is not None and _MAX_TIME_MS > at > series.times[-1]:
-                series.append(at, value)
-                stored += 1
-                continue
-            result = self.append(key, at, value)
-            if result is Appended.STORED:
-                stored += 1
-            elif result is Appended.LATE:
-                late += 1
-            elif result is Appended.REPLACED:
-                replaced += 1
+        append = self.append
+        for row in rows:
+            result = append(labels[row], at_ms[row], values[row])
+            if result in counts:
+                counts[result] += 1
             else:
                 refused.append((row, result))
-        return ExtendReport(stored, late, replaced, refused)
+        return ExtendReport(counts[Appended.STORED], counts[Appended.LATE], counts[Appended.REPLACED], refused)
 
     def evict(self, before_ms: int, *, by_metric: Mapping[str, int] | None = None) -> EvictReport:
         """Forget samples older than `before_ms` (for a metric in `by_metric`: older than its own bound) and series left empty."""
@@ -140,20 +201,25 @@ class SeriesStore:
         samples = 0
         empty: list[Series] = []
         for name, members in self._by_name.items():
-            bound = bounds.get(name, before_ms)
-            for series in members:
-                samples += series.drop_before(bound)
-                if not series.times:
-                    empty.append(series)
+            rows = np.fromiter((series.row for series in members), np.int64, len(members))
+            samples += int(self.columns.drop_before(rows, bounds.get(name, before_ms)).sum())
+            empty += [members[index] for index in np.flatnonzero(self.columns.start[rows] == self.columns.end[rows]).tolist()]
         for series in empty:
             self._remove(series)
         return EvictReport(samples, len(empty))
 
-    def select(self, selector: Selector) -> Sequence[Series]:
+    def changed_at(self, names: Iterable[str] | None) -> int:
+        """The columns' clock at the last change of any of these metrics (None: of any at all)."""
+        if names is None:
+            return self.columns.clock
+        touched = self.columns.touched
+        return max((int(touched[number]) for name in names if (number := self._names.get(name)) is not None), default=0)
+
+    def select(self, selector: Selector) -> Selection:
         """All series that `selector` accepts, ordered by labels."""
         found = self._standing.get(selector)
         if found is None:
-            found = [series for series in self._candidates(selector) if selector.accepts(series.labels)]
+            found = Selection(series for series in self._candidates(selector) if selector.accepts(series.labels))
             if selector.metric_name is None:
                 found.sort(key=_key)
             if len(self._standing) >= self.limits.selections:
@@ -183,7 +249,7 @@ class SeriesStore:
     @property
     def newest_at_ms(self) -> int | None:
         """The newest sample's time over all series; None for an empty store. Costs a pass over the series."""
-        return max((series.times[-1] for series in self._by_labels.values()), default=None)
+        return max((series.newest_at_ms for series in self._by_labels.values()), default=None)
 
     def __len__(self) -> int:
         return len(self._by_labels)
@@ -201,13 +267,15 @@ class SeriesStore:
         refusal = self._refusal(labels, name, at_ms)
         if refusal is not None:
             return refusal
-        series = Series(labels, at_ms)
+        number = self._names.setdefault(name, len(self._names))
+        series = Series(labels, at_ms, self.columns, self.columns.new_row(number))
         self._by_labels[labels] = series
         insort(self._by_name.setdefault(name, []), series, key=_key)
         for bucket in {name, None}:
             for selector, found in self._standing_by_name.get(bucket, ()):
                 if selector.accepts(labels):
                     insort(found, series, key=_key)
+                    found.changed()
         return series
 
     def _refusal(self, labels: Labels, name: str, at_ms: int) -> Appended | None:
@@ -233,10 +301,14 @@ class SeriesStore:
             del self._by_name[name]
         for bucket in {name, None}:
             for _, found in self._standing_by_name.get(bucket, ()):
-                _take_out(found, series)
+                if _take_out(found, series):
+                    found.changed()
+        self.columns.free_row(series.row)
 
 
-def _take_out(members: list[Series], series: Series) -> None:
+def _take_out(members: list[Series], series: Series) -> bool:
     index = bisect_left(members, _key(series), key=_key)
-    if index < len(members) and members[index] is series:
+    found = index < len(members) and members[index] is series
+    if found:
         del members[index]
+    return found
