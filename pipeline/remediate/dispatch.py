@@ -21,7 +21,7 @@ from pipeline.remediate.turn import About, Hold, Launched, Refused, Settled, Tur
 
 GRANT_WAIT_MS: Final = 2000
 GRACE_MS: Final = 30_000  # the executor's own retries and its journey back
-DONE_KEPT: Final = 60
+DONE_KEPT: Final = 30
 ORPHANS_KEPT: Final = 100
 IN_FORCE: Final = frozenset({OutcomeStatus.APPLIED, OutcomeStatus.ALREADY_THERE})
 WORDS: Final[Mapping[OutcomeStatus, tuple[Verdict, Reason, str]]] = {
@@ -263,7 +263,7 @@ def _unexpected(turn: Turn, outcome: Outcome) -> None:
 
 def _remember(turn: Turn, done: Done) -> None:
     turn.state.done[done.action.id] = done
-    kept = {id_ for run in turn.state.runs.values() for id_ in run.changed} | turn.state.overrides.keys()
+    kept = {id_ for run in turn.state.runs.values() for id_ in (*run.changed, *run.orders)} | turn.state.overrides.keys()
     for id_ in list(turn.state.done):
         if len(turn.state.done) <= DONE_KEPT:
             break

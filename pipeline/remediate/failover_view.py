@@ -158,6 +158,14 @@ class View:
             serial=state.serial,
             reason=reason,
             caused_at_ms=state.since_ms.get(f"unhealthy:{state.away}", 0),
+            evidence={
+                "demand": state.demand,
+                "needed": state.needed,
+                "away": state.away,
+                "to": state.to,
+                "ready": {site: self.ready(site) for site in self.spec.priority},
+                "unhealthy_since_ms": state.since_ms.get(f"unhealthy:{state.away}"),
+            },
         )
 
     def _all_sites(self) -> list[str]:

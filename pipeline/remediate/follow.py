@@ -145,6 +145,8 @@ def reverted(turn: Turn, run: Run, answers: set[str]) -> None:
     """The undoing has its answers."""
     if answers <= dispatch.IN_FORCE:
         incidents.note(turn, run.incident_id, "undone", run.policy)
+        for id_ in run.step_changed:
+            turn.forget(f"revert:{id_}")
         run.step_changed = []
         next_or_give_up(turn, run, "the last step did not help and was undone")
     elif answers & {OutcomeStatus.FAILED, OutcomeStatus.UNKNOWN}:
@@ -187,6 +189,8 @@ def finish(turn: Turn, run: Run, why: str, *, failed: bool = False) -> None:
     """End the run; its incident settles or is escalated, and its policy may be considered again after its guards."""
     verify.end(turn, run)
     turn.state.runs.pop(run.id, None)
+    for subject in [subject for subject in turn.state.said if subject.startswith(f"run:{run.id}:")]:
+        turn.forget(subject)
     dispatch.withdraw(turn, f"run:{run.id}")
     if failed or run.failed:
         text = f"Policy {run.policy} has no further step: {why}."

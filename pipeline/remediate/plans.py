@@ -46,13 +46,15 @@ def plan(run: Run, step: Step, case: Case) -> tuple[Plan, ...] | Refusal:
 def draft(turn: Turn, run: Run, policy: Policy, step: Step, plan: Plan) -> Draft:
     """The wish as dispatch takes it."""
     entry = turn.state.alerts[run.alert_id]
+    age_ms = turn.now_ms - entry.heard_at_ms
+    ttl_ms = policy.guard.ttl_ms - (age_ms if run.step == 0 and 0 < age_ms < policy.guard.ttl_ms else 0)  # counted from what the alert last said
     return Draft(
         owner=f"run:{run.id}",
         service=run.service,
         verb=step.verb,
         target=plan.target,
         desired=plan.desired,
-        ttl_ms=policy.guard.ttl_ms,
+        ttl_ms=ttl_ms,
         direction=plan.direction,
         mode=run.mode,
         policy=run.policy,

@@ -94,6 +94,7 @@ def release_record(turn: Turn, override_id: str) -> None:
     if override is not None:
         turn.override(replace(override, released_at_ms=turn.now_ms, revision=override.revision + 1))
     turn.state.releases.pop(override_id, None)
+    turn.forget(f"release:{override_id}")
 
 
 def observed(turn: Turn, target: Target, at_ms: int, value: Mapping[str, Any]) -> None:
