@@ -90,12 +90,15 @@ class RemediateStage:
     def __init__(self, new: NewRemediator, rules: RuleBook, *, owns: Callable[[str], bool] = lambda _group: True) -> None:
         self._new, self._rules, self._owns = new, rules, owns
         self._machines: dict[str, RemediatorLike] = {}
+        self._due: dict[str, int | None] = {}  # asked of a machine when it has stepped, not of all of them all the time
         self._start_pending = True
 
     def load(self, states: Mapping[str, bytes]) -> None:
         """Restore every stored group."""
         for group, data in states.items():
-            self._machine(group).restore(data)
+            machine = self._machine(group)
+            machine.restore(data)
+            self._due[group] = machine.due_at_ms()
         self._start_pending = True
 
     def reload(self, rules: RuleBook, now_ms: int) -> StepResult:
@@ -130,17 +133,15 @@ class RemediateStage:
             for group in sorted({service.group_name for service in self._rules.services}):
                 if self._owns(group):
                     self._machine(group)
-        for group, machine in list(self._machines.items()):
-            due = machine.due_at_ms()
-            if due is not None and due <= now_ms:
-                self._step(group, Tick(at_ms=now_ms), now_ms, outputs, touched)
+        for group in [group for group, due in self._due.items() if due is not None and due <= now_ms]:
+            self._step(group, Tick(at_ms=now_ms), now_ms, outputs, touched)
         return self._result(outputs, touched)
 
     def due_at_ms(self) -> int | None:
         """The earliest timer of all groups."""
         if self._start_pending:
             return 0
-        return min((due for machine in self._machines.values() if (due := machine.due_at_ms()) is not None), default=None)
+        return min((due for due in self._due.values() if due is not None), default=None)
 
     def _take(self, event: RemediatorInput, now_ms: int, outputs: list[OutRecord], touched: set[str]) -> None:
         if isinstance(event, Tick):
@@ -165,10 +166,15 @@ class RemediateStage:
         machine = self._machines.get(group)
         if machine is None:
             machine = self._machines[group] = self._new(group, self._rules)
+            self._due[group] = machine.due_at_ms()
         return machine
 
     def _result(self, outputs: list[OutRecord], touched: set[str]) -> StepResult:
-        return StepResult(outputs, {group: self._machines[group].snapshot() for group in sorted(touched)})
+        states: dict[str, bytes | None] = {}
+        for group in sorted(touched):
+            self._due[group] = self._machines[group].due_at_ms()
+            states[group] = self._machines[group].snapshot()
+        return StepResult(outputs, states)
 
 
 class GovernStage:
