@@ -199,6 +199,7 @@ def _moved(view: View) -> None:
         if state.override_id and state.override_id != state.order_id:
             revert.release_record(view.turn, state.override_id)
         state.override_id = state.order_id
+        view.turn.forget(f"{view.owner}:answer")
         incidents.happen(view.turn, state.incident_id, Happening.APPLIED, f"traffic of {state.away} moved to {state.to}", view.spec.name)
         moves.enter(view, "away")
     elif state.answer == "planned":
@@ -206,6 +207,10 @@ def _moved(view: View) -> None:
     elif state.answer == "conflict":
         moves.hand_over(view, "somebody else changes the shares of the sites")
     else:
+        if view.turn.state.said.get(f"{view.owner}:answer") != state.answer:
+            view.turn.state.said[f"{view.owner}:answer"] = state.answer
+            text = f"Moving the traffic of {state.away} to {state.to} did not work ({state.answer}); it is tried again."
+            incidents.escalate(view.turn, state.incident_id, Reason.APPLY_FAILED, text, policy=view.spec.name)
         state.order_id, state.answer, state.due_at_ms = "", "", view.turn.now_ms + moves.RETRY_MS
 
 

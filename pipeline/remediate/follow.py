@@ -19,6 +19,7 @@ from pipeline.rulebook.spec import Step
 
 HELD_RETRY_MS: Final = 5000
 REFUSED_RETRY_MS: Final = 30_000
+UNDO_PATIENCE_MS: Final = 300_000
 NEVER_MS: Final = 2**60
 REST_MS: Final = 10_000  # even without a cool-down an alert gets the time to end before its policy acts again
 TELLING: Final = frozenset({"notify", "call"})
@@ -136,9 +137,14 @@ def _revert(turn: Turn, run: Run) -> None:
 
 def retry_revert(turn: Turn, run: Run) -> None:
     """A revert that was held (paused, another action in flight) is tried again."""
-    if not any(order.owner == f"run:{run.id}" for order in turn.state.orders.values()):
-        run.serial = next_serial(turn, run)
-        _revert(turn, run)
+    if any(order.owner == f"run:{run.id}" for order in turn.state.orders.values()):
+        return
+    run.held_since_ms = run.held_since_ms or turn.now_ms
+    if turn.now_ms - run.held_since_ms > UNDO_PATIENCE_MS:
+        hand_over(turn, run, "the change could not be undone in time.")
+        return
+    run.serial = next_serial(turn, run)
+    _revert(turn, run)
 
 
 def reverted(turn: Turn, run: Run, answers: set[str]) -> None:
@@ -152,7 +158,7 @@ def reverted(turn: Turn, run: Run, answers: set[str]) -> None:
     elif answers & {OutcomeStatus.FAILED, OutcomeStatus.UNKNOWN}:
         hand_over(turn, run, "the change could not be undone.")
     else:  # refused or too late: nothing was touched, so it may be asked again
-        run.due_at_ms = turn.now_ms + HELD_RETRY_MS
+        run.due_at_ms = turn.now_ms + REFUSED_RETRY_MS
 
 
 def hand_over(turn: Turn, run: Run, why: str) -> None:
@@ -201,7 +207,7 @@ def finish(turn: Turn, run: Run, why: str, *, failed: bool = False) -> None:
     incidents.settle(turn, run.incident_id, verified=run.verified)
     turn.again = True
     policy = policy_of(turn, run)
-    breath_ms = REST_MS if run.changed and policy is not None and not policy.guard.cooldown_ms else 0
+    breath_ms = REST_MS if run.charged and policy is not None and not policy.guard.cooldown_ms else 0
     rearm(turn, run, due_at_ms=turn.now_ms + breath_ms)
 
 

@@ -21,6 +21,7 @@ REOPEN_MS: Final = 300_000
 BLIND_MS: Final = 600_000
 KEPT_MS: Final = 900_000
 TIMELINE_KEPT: Final = 200
+ALERTS_KEPT: Final = 200  # named in the record of an incident; more of them belong to it all the same
 SECURITY: Final = "sigma"
 
 
@@ -34,6 +35,8 @@ def attach(turn: Turn, entry: AlertEntry) -> str:
     for incident in turn.state.incidents.values():
         if incident.service != entry.service or not incident.alert_ids or _kind_of(turn, incident) != _kind(entry):
             continue
+        if not entry.service and alert.name not in _names(turn, incident):
+            continue  # strays have nothing in common but their name
         if incident.state is not IncidentState.RESOLVED:
             return _join(turn, incident, entry)
         if turn.now_ms - incident.resolved_at_ms < REOPEN_MS and alert.name in _names(turn, incident):
@@ -50,12 +53,13 @@ def _kind_of(turn: Turn, incident: Incident) -> str:
 
 
 def _names(turn: Turn, incident: Incident) -> set[str]:
-    return {turn.state.alerts[id_].alert.name for id_ in incident.alert_ids if id_ in turn.state.alerts}
+    first = (turn.state.alerts.get(id_) for id_ in incident.alert_ids)
+    return {entry.alert.name for entry in first if entry is not None}
 
 
 def _join(turn: Turn, incident: Incident, entry: AlertEntry) -> str:
     alert = entry.alert
-    if alert.id not in incident.alert_ids:
+    if alert.id not in incident.alert_ids and len(incident.alert_ids) < ALERTS_KEPT:
         grown = replace(incident, alert_ids=(*incident.alert_ids, alert.id), severity=incident.severity or alert.labels.get("severity", ""))
         turn.state.incidents[incident.id] = grown
         note(turn, incident.id, f"alert {alert.name} fires", alert.id)
@@ -200,10 +204,11 @@ def advance(turn: Turn) -> None:
 
 def _forget(turn: Turn, incident: Incident) -> None:
     del turn.state.incidents[incident.id]
-    for alert_id in incident.alert_ids:
-        if turn.state.alerts.pop(alert_id, None) is not None:
-            for key in [key for key in turn.state.said if alert_id in key]:
-                del turn.state.said[key]
+    gone = {id_ for id_, entry in turn.state.alerts.items() if entry.incident_id == incident.id}
+    for alert_id in gone:
+        del turn.state.alerts[alert_id]
+    for key in [key for key in turn.state.said if key.rpartition(":")[2] in gone]:
+        del turn.state.said[key]
 
 
 def flush(turn: Turn) -> None:

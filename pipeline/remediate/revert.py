@@ -295,4 +295,4 @@ def settled(turn: Turn, event: Settled) -> None:
         turn.notice(f"{action.target} was changed by somebody else", f"{dispatch.describe(action)} was handed over.", incident_id=action.incident_id)
         release_record(turn, action.reverts)
     elif release is not None:
-        release.due_at_ms = turn.now_ms + RETRY_MS
+        release.due_at_ms = turn.now_ms + UNPROVEN_MS

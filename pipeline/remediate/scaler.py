@@ -25,6 +25,7 @@ from pipeline.rulebook.spec import Scaler, Service
 
 KEPT: Final = 500
 BLIND_ROUNDS: Final = 3
+RETRY_MS: Final = 15_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ def _propose(scaling: Scaling, raw: int, current: int, answer: Normalized, value
     turn, spec, state = scaling.turn, scaling.spec, scaling.state
     mode = guards.effective_mode(turn, spec.mode)
     waits = any(order.owner == scaling.owner for order in turn.state.orders.values())
-    if waits or (mode == "observe" and state.would_be == answer.replicas):
+    if waits or turn.now_ms < state.retry_at_ms or (mode == "observe" and state.would_be == answer.replicas):
         return
     hold = _guarded(scaling, mode, answer.replicas < current)
     if hold is None:
@@ -258,10 +259,18 @@ def refused(turn: Turn, event: Refused) -> None:
 
 
 def settled(turn: Turn, event: Settled) -> None:
-    """A change is in force: it counts in the rate policies."""
+    """A change is in force: it counts in the rate policies. One that did not work is asked for again after a pause; a second owner is told."""
     state, action, outcome = _state_of(turn, event.order.owner), event.order.action, event.outcome
-    if state is None or outcome.status is not OutcomeStatus.APPLIED:
+    if state is None or outcome.status in {OutcomeStatus.ALREADY_THERE, OutcomeStatus.PLANNED}:
         return
+    if outcome.status is not OutcomeStatus.APPLIED:
+        state.retry_at_ms = turn.now_ms + RETRY_MS
+        if outcome.status is OutcomeStatus.CONFLICT and turn.state.said.get(f"conflict:{event.order.owner}") != Reason.CONFLICT:
+            turn.state.said[f"conflict:{event.order.owner}"] = Reason.CONFLICT
+            text = f"Something else changes the replicas of {action.target}; scaler {action.policy} does not fight it."
+            turn.notice(f"{action.target} has a second owner", text)
+        return
+    turn.forget(f"conflict:{event.order.owner}")
     before = (outcome.before or {}).get("replicas")
     change = action.desired["replicas"] - before if before is not None else 0
     events = state.up_events if change > 0 else state.down_events

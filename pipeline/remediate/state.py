@@ -160,6 +160,7 @@ class ScalerState(msgspec.Struct):
     floor: int = 0  # what demand needs as of the last value; a revert never goes below
     would_be: int = -1  # observe: what was planned last
     blind_at_ms: int = 0  # when it last had no value
+    retry_at_ms: int = 0  # after an apply that did not work
 
 
 class FailoverState(msgspec.Struct):

@@ -88,11 +88,13 @@ def _consider(turn: Turn, key: str, want: Want) -> None:
         _put(turn, key, want, Hold(Reason.NO_SERVICE, text, {"service": name}, retry_at_ms=NEVER_MS))
         return
     asked = Asked(turn, want, policy, entry, service, guards.effective_mode(turn, policy.mode))
-    hold = guards.first_hold(asked) or _start(turn, asked)
+    hold = guards.first_hold(asked)
+    if hold is None:
+        del turn.state.wants[key]  # before the start: a run that ends at once puts its own want there
+        hold = _start(turn, asked)
     if hold is not None:
         _put(turn, key, want, hold)
     else:
-        turn.state.wants.pop(key, None)
         turn.forget(_subject(want))
 
 

@@ -264,3 +264,20 @@ def test_old_news_about_an_alert_are_ignored():
 
 def _fields(alert: Alert) -> dict:
     return {name: getattr(alert, name) for name in alert.__struct_fields__}
+
+
+def test_a_storm_of_alerts_makes_one_incident_whose_record_stays_small():
+    world = release()
+    for number in range(600):
+        world.alert(id=f"a{number}", labels={"pod": str(number)})
+    assert len(world.actions()) == 1
+    assert len(world.incident.alert_ids) == 200
+    spoken = {decision.alert_id for decision in world.decisions()}
+    assert {f"a{number}" for number in range(600)} <= spoken
+    for number in range(600):
+        world.resolve(id=f"a{number}", labels={"pod": str(number)})
+    (shift,) = world.actions()
+    world.outcome(shift, before={"weights": {"v1": 80, "v2": 20}})
+    world.wait(90_000)
+    world.wait(1_000_000)
+    assert (world.machine.state.alerts, world.machine.state.incidents, world.machine.state.said) == ({}, {}, {})

@@ -125,6 +125,17 @@ def test_a_refused_rise_is_asked_again_with_a_new_attempt():
     assert first.id != second.id
 
 
+def test_a_second_owner_is_told_once_and_not_fought():
+    world = lab()
+    (first,) = world.actions(world.measure("true", 600.0))
+    world.outcome(first, "conflict")
+    assert [notice.title for notice in world.notices()] == [f"{TARGET} has a second owner"]
+    assert world.actions(world.measure_for(14, "true", 600.0)) == []
+    (second,) = world.actions(world.measure_for(2, "true", 600.0))
+    world.outcome(second, "conflict")
+    assert len(world.notices()) == 1
+
+
 def test_a_service_without_limits_is_not_scaled():
     service = {name: value for name, value in CHECKOUT.items() if name != "limits"}
     world = Lab(book(scalers=[SCALER], services=[service]))
