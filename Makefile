@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export REQUIRE
 
-.PHONY: demo test lint types check fmt crash bench clean
+.PHONY: demo test lint types check fmt crash harm bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/reflexarc demo $(ARGS)
@@ -24,6 +24,9 @@ check: lint types test
 
 crash: $(VENV)/.dev
 	$(BIN)/python -m tests.e2e.crash $(ARGS)
+
+harm: $(VENV)/.dev
+	$(BIN)/python -m tests.simulator $(ARGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/reflexarc bench latency $(ARGS)
