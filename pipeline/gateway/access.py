@@ -47,7 +47,7 @@ def _one_of(given: bytes, known: list[bytes]) -> bool:
 
 @web.middleware
 async def json_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Aiohttp's own refusals (no such path, too large) in our shape."""
+    """Aiohttp's own refusals (no such path, too large, a body that cannot be unpacked) in our shape."""
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -55,3 +55,6 @@ async def json_errors(request: web.Request, handler: Handler) -> web.StreamRespo
             raise
         code = (error.reason or "error").lower().replace(" ", "_")
         return error_response(error.status, code, error.text or error.reason)
+    except web.RequestPayloadError:
+        encoding = request.headers.get("Content-Encoding", "chunked")
+        return error_response(400, "bad_data", f"the body is not what its encoding ({encoding}) says")

@@ -24,6 +24,7 @@ DETECTOR = "detector"
 FLUSH_MS = 20
 SNAPSHOT_MS = 4000  # below the detector's `max_future`, else a rewind would take what came after the last snapshot for the future
 DEAD = frozenset({"future", "bad_event", "label_count_limit", "label_length_limit"})  # the message itself is wrong; the rest is only counted
+ANCIENT_MS = 86_400_000  # a sample that is late by more than this is not late but wrong (a time stamp of 1970): a dead letter too
 Decode = Callable[[BusRecord], SignalBatch]
 
 
@@ -45,6 +46,7 @@ class RejectionLike(Protocol):
     reason: str
     text: str
     count: int
+    at_ms: int
 
 
 class Input(NamedTuple):
@@ -172,7 +174,7 @@ class DetectStage:
 
     def _rejected(self, rejection: RejectionLike, record: BusRecord | None, now_ms: int, outputs: list[OutRecord]) -> None:
         self.rejected[rejection.reason] = self.rejected.get(rejection.reason, 0) + rejection.count
-        if record is not None and rejection.reason in DEAD:
+        if record is not None and (rejection.reason in DEAD or (rejection.reason == "late" and record.appended_at_ms - rejection.at_ms > ANCIENT_MS)):
             outputs.append(dead_letter(record, f"{rejection.reason}: {rejection.text}", now_ms))
 
     def _result(self, outputs: list[OutRecord], now_ms: int, *, changed: bool) -> StepResult:
