@@ -95,6 +95,7 @@ def _adopt_rules(turn: Turn) -> None:
     turn.state.rules_version, turn.state.started, turn.afresh = turn.rules.version, True, True
     scaler.adopt(turn)
     failover_watch.adopt(turn)
+    shadow.adopt(turn)
 
 
 def _take(turn: Turn, event: RemediatorInput) -> None:

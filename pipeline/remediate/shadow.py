@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.model.reasons import Reason, Verdict
 from pipeline.model.records import Action, Ending, Observation
-from pipeline.remediate import follow
+from pipeline.remediate import follow, guards
 from pipeline.remediate.state import AlertEntry, Run
 from pipeline.remediate.turn import Turn
 
@@ -28,6 +28,14 @@ def _shadows(turn: Turn) -> list[Run]:
 
 def _would_be(turn: Turn, run: Run) -> list[Action]:
     return [turn.state.done[id_].action for id_ in run.orders if id_ in turn.state.done]
+
+
+def adopt(turn: Turn) -> None:
+    """A policy that may do more (or less) than watch from now on is considered anew."""
+    for run in _shadows(turn):
+        policy = turn.scope.policy.get(run.policy)
+        if policy is None or guards.effective_mode(turn, policy.mode) != "observe":
+            follow.finish(turn, run, "it no longer only watches")
 
 
 def ended(turn: Turn, entry: AlertEntry) -> None:

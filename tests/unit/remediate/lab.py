@@ -103,7 +103,14 @@ class Lab:
     def give(self, event: Any) -> list[Effect]:
         """Feed one input and let the governor answer what it caused."""
         self.inputs.append((event, self.now_ms))
-        effects = list(self.machine.step(event, self.now_ms))
+        return self.answer(list(self.machine.step(event, self.now_ms)))
+
+    def reload(self, rules: RuleBook) -> list[Effect]:
+        """Go on with other rules."""
+        return self.answer(list(self.machine.reload(rules, self.now_ms)))
+
+    def answer(self, effects: list[Effect]) -> list[Effect]:
+        """Keep the effects, and have the governor answer their proposals."""
         self.log.extend(effects)
         if self.governor is not None:
             for proposal in [effect for effect in effects if isinstance(effect, Proposal)]:

@@ -96,9 +96,7 @@ class Play:
 
     def reload(self, given: dict[str, Any]) -> list[Effect]:
         options = {**self.options, "grants": given.pop("grants", self.options["grants"])}
-        effects = self.world.machine.reload(book(version="r2", **options, **{**self.sections, **given}), self.world.now_ms)
-        self.world.log.extend(effects)
-        return effects
+        return self.world.reload(book(version="r2", **options, **{**self.sections, **given}))
 
     def restart(self, _given: Any) -> list[Effect]:
         self.world.machine.restore(self.world.machine.snapshot())
