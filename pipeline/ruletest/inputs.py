@@ -1,7 +1,7 @@
 """The store of one test and the input series that flow into it.
 
-Guarantee: as in Prometheus' storage the first sample at a time stays (a rule that records over an input series does not replace it), nothing is
-inserted before what is there, and whatever a limit keeps out is said, never silently missing.
+Guarantee: as in Prometheus' storage a second value at the same time is an error (a rule cannot record over an input series), nothing is inserted
+before what is there, and whatever a limit keeps out is said, never silently missing.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pipeline.model.labels import Labels
+from pipeline.promql import EvalError
 from pipeline.ruletest.notation import Run, expand
 from pipeline.ruletest.suite import Case
-from pipeline.series import Appended, SeriesLimits, SeriesStore
+from pipeline.series import Appended, SeriesLimits, SeriesStore, is_stale
 
 LIMITS = SeriesLimits(labels=1024, label_value_length=1 << 20)
 MAX_SAMPLES = 20_000_000
@@ -21,18 +22,26 @@ class RefusedError(Exception):
     """An input that cannot be stored."""
 
 
-class FirstWins(SeriesStore):
-    """A store that only ever grows at its end."""
+class AppendOnly(SeriesStore):
+    """A store that only ever grows at its end. A stale marker that comes too late is left out, as Prometheus does."""
 
     def __init__(self) -> None:
         super().__init__(limits=LIMITS)
 
     def append(self, labels: Labels, at_ms: int, value: float) -> Appended:
-        """Store one sample unless its series has one at or after that time."""
+        """Store one sample.
+
+        Raises:
+            EvalError: the series has a later sample, or another value at that time.
+        """
         series = self.get(labels)
-        if series is not None and series.times[-1] >= at_ms:
-            return Appended.TOO_LATE
-        return super().append(labels, at_ms, value)
+        if series is None or series.times[-1] < at_ms:
+            return super().append(labels, at_ms, value)
+        if not is_stale(value) and series.times[-1] > at_ms:
+            raise EvalError(f"out of order sample of {str(labels)[:200]}")
+        if not is_stale(value) and series.values[-1] != value:
+            raise EvalError(f"duplicate sample for timestamp: {str(labels)[:200]} is an input series, or another rule records it")
+        return Appended.TOO_LATE
 
 
 class Feed:
@@ -52,7 +61,10 @@ class Feed:
         left = []
         for labels, samples in self._waiting:
             for time_ms, value in samples.until(at_ms):
-                outcome = store.append(labels, time_ms, value)
+                try:
+                    outcome = store.append(labels, time_ms, value)
+                except EvalError as error:
+                    raise RefusedError(f"input series: {error}") from None
                 if outcome.refused and outcome is not Appended.TOO_LATE:
                     raise RefusedError(f"input series {str(labels)[:200]}: {outcome.value}")
                 self._count += 1

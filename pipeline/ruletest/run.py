@@ -21,7 +21,7 @@ from pipeline.model.labels import Labels
 from pipeline.promql import Compat, Compiled, Options, PromQLError, compile_expr
 from pipeline.rulebook.book import RuleBook
 from pipeline.ruletest.compare import Alert, Observation, compare
-from pipeline.ruletest.inputs import Feed, FirstWins, RefusedError
+from pipeline.ruletest.inputs import Feed, AppendOnly, RefusedError
 from pipeline.ruletest.notation import Pairs
 from pipeline.ruletest.report import CaseReport
 from pipeline.ruletest.suite import Case, ExpectedSample, ExprTest, Suite
@@ -93,7 +93,7 @@ class _Run:
 
     def __init__(self, runner: Runner, case: Case) -> None:
         self.runner, self.case = runner, case
-        self.store = FirstWins()
+        self.store = AppendOnly()
         options = DetectOptions(external_labels=case.external_labels, external_url=case.external_url, promql=runner.options)
         self.engine = Engine(Intake(self.store, max_future_ms=0), options, group_of=lambda _labels: "")
         self.feed = Feed(case)

@@ -130,6 +130,13 @@ def test_a_rule_that_fails_ends_its_test_and_no_other(tmp_path: Path):
     assert not second.failures
 
 
+def test_a_rule_cannot_record_over_an_input_series(tmp_path: Path):
+    both = "[{series: x, values: 1 2}, {series: r, values: 7 7}]"
+    write(tmp_path, rules=RULES, a_test=f"rule_files: [rules.yml]\ntests: [{{input_series: {both}, promql_expr_test: [{{expr: r, eval_time: 0}}]}}]")
+    (failure,) = run_file(str(tmp_path / "a_test.yml"), "v3").cases[0].failures
+    assert "duplicate sample for timestamp" in failure.error
+
+
 def test_absurd_files_get_an_answer_in_bounded_time(tmp_path: Path):
     write(tmp_path, long_test="evaluation_interval: 1ms\ntests: [{promql_expr_test: [{expr: '1', eval_time: 100d}]}]")
     assert "evaluations, the limit is" in run_file(str(tmp_path / "long_test.yml"), "v3").cases[0].failures[0].error
