@@ -21,7 +21,7 @@ from pipeline.model.labels import Labels
 from pipeline.promql import Compat, Compiled, Options, PromQLError, compile_expr
 from pipeline.rulebook.book import RuleBook
 from pipeline.ruletest.compare import Alert, Observation, compare
-from pipeline.ruletest.inputs import Feed, AppendOnly, RefusedError
+from pipeline.ruletest.inputs import AppendOnly, Feed, RefusedError
 from pipeline.ruletest.notation import Pairs
 from pipeline.ruletest.report import CaseReport
 from pipeline.ruletest.suite import Case, ExpectedSample, ExprTest, Suite
