@@ -8,19 +8,29 @@ import pytest
 
 from pipeline.ports.bus import FACTS, OUTCOMES, Bus, BusRecord, OutRecord
 from pipeline.runtime.clock import SystemClock
+from pipeline.runtime.kafka.bus import KafkaBus
+from pipeline.runtime.kafka.cluster import Cluster, prepare
 from pipeline.runtime.sqlite_bus import SqliteBus
 from pipeline.runtime.sqlite_log import SqliteLog
 from tests.fakes.bus import FakeBus
 
 
-@pytest.fixture(params=["fake", "sqlite"])
+@pytest.fixture(params=["fake", "sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
 async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bus]:
     if request.param == "fake":
         made: Bus = FakeBus(SystemClock())
-    else:
+    elif request.param == "sqlite":
         made = SqliteBus(SqliteLog(tmp_path / "bus.sqlite", SystemClock()))
+    else:
+        made = await kafka_bus(request.getfixturevalue("kafka_bootstrap"), f"{request.getfixturevalue('unique')}.")
     yield made
     await made.close()
+
+
+async def kafka_bus(bootstrap: str, prefix: str) -> Bus:
+    cluster = Cluster(bootstrap=(bootstrap,), prefix=prefix, partitions=1)
+    await prepare(cluster, (), {})
+    return KafkaBus(cluster)
 
 
 async def first(bus: Bus, topic: str, count: int, *, from_start: bool = True) -> list[BusRecord]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ class KafkaBus:
         self._own = producer is None
         self.producer = producer or Producer(cluster)
         self._started = not self._own
+        self._starting = asyncio.Lock()
         self._closed = False
 
     async def publish(self, records: Sequence[OutRecord]) -> None:
@@ -49,9 +51,10 @@ class KafkaBus:
             await consumer.stop()
 
     async def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            await self.producer.start()
+        async with self._starting:
+            if not self._started:
+                await self.producer.start()
+                self._started = True
 
     async def close(self) -> None:
         """Release the producer. Idempotent."""

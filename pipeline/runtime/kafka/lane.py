@@ -132,7 +132,8 @@ class Lane:
             states |= step.states
             for topic, offset in step.applied.items():
                 self._applied[topic] = max(self._applied.get(topic, -1), offset)
-            await self._around.publish([OutRecord(*output) for output in step.outbox])
+            if not self.opened:  # a former life may have died before it said this; this life has not
+                await self._around.publish([OutRecord(*output) for output in step.outbox])
         stage.load({key: value for key, value in states.items() if value is not None})
         if isinstance(stage, Rewinding):
             await self._rewind(stage)
