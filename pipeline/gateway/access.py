@@ -57,4 +57,6 @@ async def json_errors(request: web.Request, handler: Handler) -> web.StreamRespo
         return error_response(error.status, code, error.text or error.reason)
     except web.RequestPayloadError:
         encoding = request.headers.get("Content-Encoding", "chunked")
-        return error_response(400, "bad_data", f"the body is not what its encoding ({encoding}) says")
+        response = error_response(400, "bad_data", f"the body is not what its encoding ({encoding}) says")
+        response.force_close()  # where the next request begins is not known any more
+        return response

@@ -114,12 +114,13 @@ def test_what_an_aggregate_holds_back_comes_with_the_next_tick():
 def test_refusals_of_the_detector_are_counted_and_wrong_times_are_dead_letters():
     class Refusing(FakeDetector):
         def feed(self, batch, now_ms):
-            return [SimpleNamespace(reason="future", text="2100", count=2), SimpleNamespace(reason="late", text="1970", count=1)]
+            found = (("future", NOW + 10_000_000, 2), ("late", NOW - 120_000, 1), ("late", 0, 4))  # late is only counted, 1970 is wrong
+            return [SimpleNamespace(reason=reason, text=str(at_ms), at_ms=at_ms, count=count) for reason, at_ms, count in found]
 
     stage = detect(Refusing())
     result = stage.handle([record("metrics", sample(1))], NOW)
-    assert stage.rejected == {"future": 2, "late": 1}
-    assert topics(result.outputs) == [bus.DEAD_LETTERS]
+    assert stage.rejected == {"future": 2, "late": 5}
+    assert [wire.decode(output.value).reason for output in result.outputs] == [f"future: {NOW + 10_000_000}", "late: 0"]
 
 
 def test_rewinding_fills_windows_and_says_nothing():
