@@ -103,6 +103,8 @@ class Shop:
     sent: Counter[str] = field(default_factory=Counter)
     engines: dict[Roles, asyncio.subprocess.Process] = field(default_factory=dict)
     url: str = ""
+    junk: set[bytes] = field(default_factory=set)
+    _bus: Bus | None = None
     _keepers: dict[Roles, asyncio.Task[None]] = field(default_factory=dict)
     _waiting: deque[OutRecord] = field(default_factory=deque)
 
@@ -212,6 +214,13 @@ class Shop:
             number += 1
             await asyncio.sleep(1 / self.background_per_s)
 
+    async def publish(self, topic: str, *values: bytes, junk: bool = False) -> None:
+        """Put records on the bus at once. `junk`: these are not records of ours, and the books leave them out."""
+        assert self._bus is not None
+        if junk:
+            self.junk.update(values)
+        await self._bus.publish([OutRecord(topic, "shop", value) for value in values])
+
     async def _deliver(self, bus: Bus) -> None:
         """Send what waits, in order; it goes on waiting while the bus is away."""
         while True:
@@ -274,13 +283,16 @@ class Shop:
     @contextlib.asynccontextmanager
     async def open(self, fault: str = "") -> AsyncIterator[Shop]:
         """Trade and run until the block ends."""
-        bus = await open_bus(self.config)
-        trading = [asyncio.create_task(work) for work in (self._trade(), self._rustle(), self._deliver(bus))]
+        bus = self._bus = await open_bus(self.config)
+        trading = [asyncio.create_task(work) for work in (self._trade(), self._rustle())]
+        delivering = asyncio.create_task(self._deliver(bus))
         self._keepers = {roles: asyncio.create_task(self.keep_running(fault, roles)) for roles in self.processes}
         try:
             yield self
         finally:
-            await _cancelled(*trading, *self._keepers.values())
+            await _cancelled(*trading)
+            await self.until(lambda: not self._waiting, 5)
+            await _cancelled(delivering, *self._keepers.values())
             await self._end_engines()
             await bus.close()
 
@@ -315,6 +327,20 @@ class Shop:
                 await asyncio.sleep(0.1)
         return False
 
+    async def metrics_text(self) -> str:
+        """What `/metrics` says."""
+        async with aiohttp.ClientSession(self.url) as session, session.get("/metrics") as answer:
+            return await answer.text()
+
+    async def until_metric(self, name: str, wanted: Callable[[float], bool], timeout_s: float) -> float | None:
+        """The value of one of our own metrics, named with its labels, once it is what is wanted; else the last one (None: it is not there)."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            value = next((float(line.rpartition(" ")[2]) for line in (await self.metrics_text()).splitlines() if line.startswith(f"{name} ")), None)
+            if (value is not None and wanted(value)) or time.monotonic() > deadline:
+                return value
+            await asyncio.sleep(0.1)
+
     async def until_on_bus(self, topic: str, wanted: Callable[[Any], bool], timeout_s: float) -> Any:
         """The first record of one of our topics that is what is wanted; None when it did not come in time."""
         async with _reading(self, topic) as records:
@@ -346,17 +372,18 @@ class Shop:
     # --- the books ---
 
     async def raw_on_bus(self, topic: str, *, quiet_s: float = 1.0) -> list[BusRecord]:
-        """All records of a topic: read until nothing came for a while."""
+        """All records that a topic holds now: read until they are newer than the question, or nothing came for a while."""
         found: list[BusRecord] = []
+        asked_at_ms = time.time_ns() // 1_000_000
         async with _reading(self, topic) as records:
             with contextlib.suppress(TimeoutError, StopAsyncIteration):
-                while True:
+                while not found or found[-1].appended_at_ms <= asked_at_ms:
                     found.append(await asyncio.wait_for(anext(records), quiet_s))
         return found
 
     async def on_bus(self, topic: str, *, quiet_s: float = 1.0) -> list[Any]:
         """All records of one of our topics, decoded."""
-        return [wire.decode(record.value) for record in await self.raw_on_bus(topic, quiet_s=quiet_s)]
+        return [wire.decode(record.value) for record in await self.raw_on_bus(topic, quiet_s=quiet_s) if record.value not in self.junk]
 
     async def missing_from_store(self, *, patience_s: float = 20.0) -> list[str]:
         """What is on the bus but not in the store, once the recorder had time to catch up. Empty is good."""
