@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pipeline.model.reasons import Reason, Verdict
 from pipeline.model.records import Action, Budget, Grant, Outcome, OutcomeStatus, Proposal, stable_id
 from pipeline.model.target import Target
-from pipeline.remediate import arbiter
+from pipeline.remediate import arbiter, dwell
 from pipeline.remediate.state import Done, Order, Seen
 from pipeline.remediate.turn import About, Hold, Launched, Refused, Settled, Turn
 
@@ -82,12 +82,18 @@ class Draft:
 
 
 def obstacle(turn: Turn, draft: Draft) -> Hold | None:
-    """What stands in the way of sending it now: pause, or another action."""
+    """What stands in the way of sending it now: pause, another action, or the to and fro of the same incident."""
     if draft.mode != "enforce":
         return None
     if turn.state.paused:
         return Hold(Reason.PAUSED, f"Paused: {turn.state.paused}", {"paused": turn.state.paused})
-    return arbiter.judge(turn, draft.claim)
+    return arbiter.judge(turn, draft.claim) or _dwells(turn, draft)
+
+
+def _dwells(turn: Turn, draft: Draft) -> Hold | None:
+    if draft.direction == "up" or draft.identity != "reflexarc":
+        return None
+    return dwell.hold(turn, incident_id=draft.incident_id, target=draft.target, desired=draft.desired)
 
 
 def submit(turn: Turn, draft: Draft) -> Hold | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.model.reasons import Reason, Verdict
 from pipeline.model.records import Truth
-from pipeline.remediate import dispatch, incidents, revert
+from pipeline.remediate import dispatch, dwell, incidents, revert
 from pipeline.remediate import failover_moves as moves
 from pipeline.remediate.failover_view import View, needed_replicas, room_percent
 from pipeline.remediate.transitions import Happening
@@ -22,6 +22,8 @@ def away(view: View) -> None:
     since_ms = max(state.since_ms.get(f"healthy:{state.away}", 0), state.entered_at_ms)
     well = view.truth(f"healthy:{state.away}") is Truth.TRUE and view.truth(f"unhealthy:{state.away}") is not Truth.TRUE
     if well and state.heard_ms.get(f"healthy:{state.away}", 0) - since_ms >= spec.fail_back.after_ms:
+        if _flaps(view):
+            return
         evidence = {"healthy_since_ms": since_ms, "after_ms": spec.fail_back.after_ms}
         turn.decide(
             Verdict.NOTE,
@@ -33,6 +35,20 @@ def away(view: View) -> None:
         )
         state.share = 0
         moves.enter(view, "returning")
+
+
+def _flaps(view: View) -> bool:
+    """Whether the site came home in vain before: then traffic stays where it is carried, and a person is told once."""
+    state, turn, spec = view.state, view.turn, view.spec
+    wish = view.traffic_draft("fail_back", view.shares_home(state.away, state.to, spec.fail_back.steps[0]), Reason.FAILBACK_HEALTHY)
+    hold = dwell.hold(turn, incident_id=state.incident_id, target=wish.target, desired=wish.desired) if wish is not None else None
+    if hold is None:
+        return False
+    if turn.state.said.get(view.owner) != hold.reason:
+        text = f"{state.away} of {view.service.name} is well again, but was before in vain; its traffic stays on {state.to}."
+        incidents.escalate(turn, state.incident_id, hold.reason, text, policy=spec.name)
+    view.say(hold)
+    return True
 
 
 def _verify(view: View) -> None:
@@ -58,6 +74,9 @@ def returning(view: View) -> None:
     if state.order_id and not state.answer:
         return
     if view.truth(f"unhealthy:{state.away}") is Truth.TRUE or view.truth(f"healthy:{state.away}") is Truth.FALSE:
+        if view.share(state.away) == 0:  # nothing came home yet, so there is nothing to take back
+            moves.enter(view, "away")
+            return
         text = f"{state.away} is not healthy at {state.share} % of the traffic; it goes back to {state.to}."
         turn.decide(Verdict.FAIL, Reason.VERIFY_FAILED, text, {"share": state.share}, incident_id=state.incident_id, policy=spec.name)
         moves.enter(view, "moving")

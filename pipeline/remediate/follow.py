@@ -128,6 +128,10 @@ def _revert(turn: Turn, run: Run) -> None:
     run.phase, run.due_at_ms, run.orders = "reverting", NEVER_MS, {wish.action_id: "" for wish in drafts}
     for wish in drafts:
         hold = dispatch.submit(turn, wish)
+        if hold is not None and hold.reason is Reason.DWELL:
+            turn.decide(hold.verdict, hold.reason, hold.text, hold.evidence, incident_id=run.incident_id, policy=run.policy, target=wish.target)
+            hand_over(turn, run, hold.text)
+            return
         if hold is not None:
             run.due_at_ms = turn.now_ms + HELD_RETRY_MS
             turn.decide_once(f"revert:{wish.reverts}", hold, incident_id=run.incident_id, policy=run.policy)

@@ -102,7 +102,8 @@ def _evaluate(scaling: Scaling, measurement: Measurement) -> None:
         return
     ready = int((seen.value or {}).get("ready", current)) if seen else current
     raw = recommendation(scaling.spec, measurement.value, current, ready)
-    answer = _normalized(scaling, raw, current)
+    # What is not ready cannot show what it would carry: the silence of dead replicas is not low demand, and cuts nothing.
+    answer = _normalized(scaling, raw if ready >= current else max(raw, current), current)
     if answer.replicas == current:
         _stays(scaling, raw, current, answer, measurement.value)
     else:

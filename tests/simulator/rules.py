@@ -38,7 +38,7 @@ ROLL_BACK = '\n      - roll_back: {version: "{{ version }}", to: previous}' + VE
 FIRST = {
     "standard": "",
     "wrong_restart": '\n      - restart: {target: "local://workload/checkout-canary"}' + VERIFY + "\n        on_failure: next\n        then: stop",
-    "wrong_scale": '\n      - scale: {target: "local://workload/checkout-canary", replicas: 3}'
+    "wrong_scale": '\n      - scale: {target: "local://workload/checkout-canary", replicas: MORE}'
     + VERIFY
     + "\n        on_failure: next\n        then: stop",
     "wrong_weights": "\n      - shift_traffic: {weights: {v1: 75, v2: 25}}" + VERIFY + "\n        on_failure: revert\n        then: stop",
@@ -100,7 +100,7 @@ METRICS = ("http_requests_total", "http_request_duration_seconds_bucket", "servi
 def book(variant: str, mode: str, least: int) -> RuleBook:
     """The rule book of a policy variant. `mode` is what the administrator grants, `least` the fewest replicas."""
     steps = FIRST[variant] + (ROLL_BACK if variant == "half_shift" else SHIFT + ROLL_BACK)
-    files = {"alerts.yaml": ALERTS, "policies.yaml": POLICIES.replace("STEPS", steps).replace("MIN", str(least))}
+    files = {"alerts.yaml": ALERTS, "policies.yaml": POLICIES.replace("STEPS", steps).replace("MIN", str(least)).replace("MORE", str(max(3, least)))}
     loaded = load_rulebook(files, grants={"*": GrantSpec.model_validate({"mode": mode})}, known_metrics=METRICS)
     if loaded.book is None:
         raise ValueError("\n".join(str(problem) for problem in loaded.errors))

@@ -142,3 +142,16 @@ def test_a_service_without_limits_is_not_scaled():
     world.tick()
     world.observe(TARGET, replicas=2, ready=2)
     assert world.reasons(world.measure("true", 600.0)) == ["limit"]
+
+
+def test_the_silence_of_replicas_that_are_not_ready_is_not_low_demand():
+    """Simulator, seed 33: a dead site counted no requests, lost its replicas to the scaler, and came back too small."""
+    world = lab()
+    world.observe(TARGET, replicas=4, ready=4)
+    world.measure("true", 400.0)
+    world.observe(TARGET, replicas=4, ready=0)
+    effects = world.measure_for(60, "true", 0.0)
+    assert (world.actions(effects), world.reasons(effects)) == ([], ["stabilizing"])
+    world.observe(TARGET, replicas=4, ready=4)
+    assert world.actions(world.measure_for(9, "true", 0.0)) == []  # the wait for lower demand starts when there is something to see
+    assert [action.desired for action in world.actions(world.measure_for(3, "true", 0.0))] == [{"replicas": 1}]
