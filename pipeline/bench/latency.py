@@ -22,6 +22,7 @@ TICK_S: Final = 0.01
 WARM_S: Final = 3.0
 GRACE_S: Final = 5.0
 THRESHOLD: Final = 100.0
+CALM: Final = 300  # series of the background; the rule reads them too, and they never go over
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,11 @@ async def _load(plan: Plan, bus: Bus, directory: Path) -> Latencies:
         elapsed = time.monotonic() - started
         due = int(elapsed * plan.rate) - samples
         if due > 0:
-            await bus.publish([_sample((samples + offset) % plan.faults, 1.0) for offset in range(due)])
+            await bus.publish([_sample(f"calm{(samples + offset) % CALM}", 1.0) for offset in range(due)])
             samples += due
         if elapsed - WARM_S >= fault / plan.faults_per_s:
             sent_at_ms[fault] = _now_ms()
-            await bus.publish([_sample(fault, 2 * THRESHOLD)])
+            await bus.publish([_sample(f"s{fault}", 2 * THRESHOLD)])
             fault, samples = fault + 1, samples + 1
         await asyncio.sleep(TICK_S)
     seconds = time.monotonic() - started
@@ -99,9 +100,9 @@ async def _load(plan: Plan, bus: Bus, directory: Path) -> Latencies:
     return Latencies(ms, len(sent_at_ms) - len(ms), samples, seconds)
 
 
-def _sample(number: int, value: float) -> OutRecord:
-    body = {"name": "bench_load", "labels": {"service": f"s{number}"}, "ts": _now_ms(), "value": value}
-    return OutRecord("bench-samples", f"s{number}", json.dumps(body).encode())
+def _sample(service: str, value: float) -> OutRecord:
+    body = {"name": "bench_load", "labels": {"service": service}, "ts": _now_ms(), "value": value}
+    return OutRecord("bench-samples", service, json.dumps(body).encode())
 
 
 def _written_at_ms(path: Path) -> int | None:
