@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.model.labels import Labels
+from pipeline.model.labels import METRIC_NAME, Labels
 from pipeline.promql import Compiled, Read
 from pipeline.series import Series, SeriesView, is_stale
 
@@ -71,4 +71,5 @@ class Reads:
 
 
 def _agree(series: Labels, origin: Labels) -> bool:
-    return all(series.get(name, value) == value for name, value in origin.pairs)
+    """The metric's name does not count: an element of a recorded metric carries that one's."""
+    return all(series.get(name, value) == value for name, value in origin.pairs if name != METRIC_NAME)
