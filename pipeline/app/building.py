@@ -18,6 +18,7 @@ from pipeline.rulebook.book import RuleBook
 from pipeline.runtime.detect_stage import DetectStage, Input
 from pipeline.runtime.stages import GovernStage, RemediateStage
 from pipeline.signals import AccessAggregator, DecodeError, Options, decode
+from pipeline.telemetry import Telemetry
 
 AGGREGATED = "envoy-access"
 STORED = "ecs"
@@ -31,7 +32,7 @@ def input_formats(settings: Settings) -> dict[str, tuple[str, str]]:
     return formats
 
 
-def detect_stage(settings: Settings, rules: RuleBook, fault: FaultPoint) -> DetectStage:
+def detect_stage(settings: Settings, rules: RuleBook, fault: FaultPoint, telemetry: Telemetry) -> DetectStage:
     """Detection over every input."""
     detect = settings.config.detect
     options = DetectOptions(
@@ -43,7 +44,7 @@ def detect_stage(settings: Settings, rules: RuleBook, fault: FaultPoint) -> Dete
     )
     decoding = Options()
     inputs = {topic: _input(format_, source, decoding) for topic, (format_, source) in input_formats(settings).items()}
-    return DetectStage(Detector(rules, options), inputs, decode_error=DecodeError, fault=fault)
+    return DetectStage(Detector(rules, options), inputs, decode_error=DecodeError, fault=fault, on_batch=partial(_count, telemetry))
 
 
 def remediate_stage(rules: RuleBook, owns: Callable[[str], bool]) -> RemediateStage:
@@ -65,6 +66,10 @@ def targets_of(rules: RuleBook) -> dict[Target, str]:
         texts += [backend.workload for backend in service.backends]
         found |= {Target.parse(text): service.group_name for text in texts if text}
     return found
+
+
+def _count(telemetry: Telemetry, batch: SignalBatch) -> None:
+    telemetry.signals(batch.source, samples=len(batch.values), logs=len(batch.logs), events=len(batch.events))
 
 
 def _input(format_: str, source: str, options: Options) -> Input:

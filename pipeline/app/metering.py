@@ -8,6 +8,7 @@ from typing import Final
 from pipeline.model import wire
 from pipeline.ports import bus
 from pipeline.ports.bus import BusRecord, OutRecord
+from pipeline.ports.clock import Clock
 from pipeline.ports.stage import StepResult
 from pipeline.telemetry import RecordTelemetry, Telemetry
 
@@ -19,9 +20,8 @@ _HEAD: Final = 64
 class StageMeter:
     """The runtime's meter."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
-        self._telemetry = telemetry
-        self._records = RecordTelemetry(telemetry)
+    def __init__(self, telemetry: Telemetry, clock: Clock) -> None:
+        self._records = RecordTelemetry(telemetry, clock=clock)
 
     def stepped(self, _stage: str, _records: Sequence[BusRecord], result: StepResult, *, seconds: float) -> None:  # noqa: ARG002 - the port's shape
         """One step was committed."""

@@ -107,7 +107,8 @@ def check_rules(settings: Settings) -> LoadResult:
         connectors={name: registry.info(one.kind).verbs for name, one in config.connectors.items()},
         receivers=[*config.receivers, "default"],
         default_interval_ms=config.defaults.evaluation_interval_ms,
-        known_metrics=config.metrics,
+        default_settle_ms=config.detect.settle_ms,
+        known_metrics=config.known_metrics,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -25,6 +26,9 @@ from pipeline.ports.connector import Connector, Following
 from pipeline.ports.record import RecordStore
 from pipeline.ports.stage import Stage, StepResult
 from pipeline.record.documents import document_of
+from pipeline.record.errors import StoreError
+from pipeline.record.kinds import DAY_MS, KINDS
+from pipeline.record.retention import keep_expiring
 from pipeline.rulebook.book import AlertRule, RecordRule, RuleBook
 from pipeline.rulebook.spec import GrantSpec
 from pipeline.runtime.clock import SystemClock
@@ -98,7 +102,7 @@ class App:
         return self.runtime.unready
 
     def _new_runtime(self) -> Runtime:
-        meter, inputs = StageMeter(self._telemetry), tuple(building.input_formats(self.settings))
+        meter, inputs = StageMeter(self._telemetry, self._clock), tuple(building.input_formats(self.settings))
         cluster = cluster_of(self.settings)
         if cluster is None:
             return Embedded(open_sqlite_bus(self.settings, self._clock), self._clock, fault=self._fault, meter=meter, inputs=inputs)
@@ -109,7 +113,7 @@ class App:
     # --- roles -----------------------------------------------------------------------------------------------------------------------
 
     async def _build_detect(self) -> None:
-        self.runtime.add_stage(lambda _owns: building.detect_stage(self.settings, self.rules, self._fault))
+        self.runtime.add_stage(lambda _owns: building.detect_stage(self.settings, self.rules, self._fault, self._telemetry))
         for one in self.settings.config.inputs:
             if one.file:
                 self.runtime.add_file(self.settings.absolute(one.file), one.topic_name)
@@ -128,15 +132,35 @@ class App:
                 self.runtime.add_part(f"follow {name}", connector.follow)
 
     async def _build_record(self) -> None:
-        self.store = await open_store(self.settings, self._clock)
+        self.store = store = await open_store(self.settings, self._clock)
+        elastic = self.settings.config.elasticsearch
+        days = dict.fromkeys(KINDS, math.ceil(elastic.retention_ms / DAY_MS)) if elastic and elastic.retention_ms else None
         self.runtime.add_recorder(self.store, document_of)
+        self.runtime.add_part(
+            "retention", lambda: keep_expiring(store, self._clock, keep_days=days, on_done=self._expired, on_failed=self._not_expired)
+        )
         self.runtime.add_notifier(receivers_of(self.settings.config.receivers))
+
+    def _expired(self, count: int) -> None:
+        if count:
+            self._log.info("records_expired", count=count)
+
+    def _not_expired(self, error: StoreError) -> None:
+        self._log.warning("records_not_expired", error=str(error))
 
     async def _build_gateway(self) -> None:
         config = self.settings.config.gateway
         if config is None:
             return
-        self._gateway = Gateway(self.bus, config, clock=self._clock, telemetry=self._telemetry, health=lambda: self.unready, log=self._log)
+        self._gateway = Gateway(
+            self.bus,
+            config,
+            clock=self._clock,
+            telemetry=self._telemetry,
+            health=lambda: self.unready,
+            log=self._log,
+            base=self.settings.path.parent,
+        )
         await self._gateway.start()
 
     async def _gauge(self) -> None:

@@ -5,20 +5,12 @@ Guarantee: ids depend on rule, labels and event time, so a replay yields the sam
 
 from __future__ import annotations
 
-import re
-
 from pipeline.detect.programs import ALERTNAME
 from pipeline.detect.standing import SIGMA
 from pipeline.model.labels import Labels
 from pipeline.model.records import Alert, AlertState, Finding, stable_id
+from pipeline.rulebook.sigma_file import alert_name
 from pipeline.sigma import SigmaMatch
-
-_WORDS = re.compile(r"[A-Za-z0-9]+")
-
-
-def alert_name(title: str) -> str:
-    """A rule's title as an alert name: `Failed logins (burst)` -> `FailedLoginsBurst`."""
-    return "".join(word[0].upper() + word[1:] for word in _WORDS.findall(title)) or "SecurityRule"
 
 
 def alert_labels(match: SigmaMatch) -> Labels:

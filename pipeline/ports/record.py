@@ -51,6 +51,10 @@ class RecordStore(Protocol):
         """Newest first. `where`: equality on fields of the body (dotted names); a list means any of."""
         ...
 
+    async def expire(self, now_ms: int, keep_days: Mapping[str, int] | None = None) -> int:
+        """Drop what is older than its kind is kept (`keep_days`: days per kind, where other than the default); return how much."""
+        ...
+
     async def close(self) -> None:
         """Flush and release. Idempotent."""
         ...

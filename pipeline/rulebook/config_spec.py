@@ -164,7 +164,9 @@ class Kafka(Spec):
 
 
 class ElasticSearch(Spec):
-    """The store; absent: SQLite. An API key or a name with a password. `retention`: older indices are dropped."""
+    """The store; absent: SQLite. An API key or a name with a password. `retention`: older indices are dropped
+    (default: by kind; incidents a year, logs a week or so).
+    """
 
     hosts: Annotated[tuple[str, ...], BeforeValidator(_servers)] = Field(min_length=1)
     api_key: SecretStr | None = None
@@ -173,7 +175,7 @@ class ElasticSearch(Spec):
     ca_file: str | None = None
     verify_certs: bool = True
     prefix: str = "reflexarc"
-    retention_ms: DurationMs = Field(default=90 * 86_400_000, alias="retention")
+    retention_ms: DurationMs | None = Field(default=None, alias="retention", gt=0)
 
     @model_validator(mode="after")
     def _one_way_in(self) -> ElasticSearch:

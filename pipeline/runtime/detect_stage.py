@@ -26,6 +26,12 @@ SNAPSHOT_MS = 4000  # below the detector's `max_future`, else a rewind would tak
 DEAD = frozenset({"future", "bad_event", "label_count_limit", "label_length_limit"})  # the message itself is wrong; the rest is only counted
 ANCIENT_MS = 86_400_000  # a sample that is late by more than this is not late but wrong (a time stamp of 1970): a dead letter too
 Decode = Callable[[BusRecord], SignalBatch]
+OnBatch = Callable[[SignalBatch], None]
+"""Told of every batch that is fed (not of those that are rewound), for metrics."""
+
+
+def _no_hook(_batch: SignalBatch) -> None:
+    """Nobody counts."""
 
 
 class Aggregate(Protocol):
@@ -62,9 +68,12 @@ class DetectStage:
 
     name = "detect"
 
-    def __init__(self, detector: DetectorLike, inputs: Mapping[str, Input], *, decode_error: type[Exception], fault: FaultPoint) -> None:
+    def __init__(
+        self, detector: DetectorLike, inputs: Mapping[str, Input], *, decode_error: type[Exception], fault: FaultPoint, on_batch: OnBatch = _no_hook
+    ) -> None:
         self._detector, self._inputs, self._decode_error, self._fault = detector, inputs, decode_error, fault
         self.inputs: tuple[str, ...] = (*inputs, bus.WATCHES)
+        self._on_batch = on_batch
         self._stored_at_ms = 0
         self._flush_at_ms: int | None = None
         self.rejected: dict[str, int] = {}  # by reason; telemetry reads it
@@ -105,6 +114,7 @@ class DetectStage:
                 self._detector.watch(what, now_ms)
                 changed = True
             elif what is not None:
+                self._on_batch(what)
                 changed |= self._said(self._detector.feed(what, now_ms), record, now_ms, outputs)
         return self._result(outputs, now_ms, changed=changed)
 
