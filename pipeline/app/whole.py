@@ -143,10 +143,10 @@ class App:
 
     def _expired(self, count: int) -> None:
         if count:
-            self._log.info("records_expired", count=count)
+            self._log("records_expired", count=count)
 
     def _not_expired(self, error: StoreError) -> None:
-        self._log.warning("records_not_expired", error=str(error))
+        self._log("records_not_expired", level="warning", error=str(error))
 
     async def _build_gateway(self) -> None:
         config = self.settings.config.gateway
