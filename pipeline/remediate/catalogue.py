@@ -62,6 +62,11 @@ class Scope:
         return {place.target: place for service in reversed(self.services.values()) for place in reversed(list(places(service)))}
 
     @cached_property
+    def places_of(self) -> dict[str, list[Place]]:
+        """Every place of each service; a target that is both a site's and a backend's is two places."""
+        return {name: list(places(service)) for name, service in self.services.items()}
+
+    @cached_property
     def policies(self) -> list[tuple[Policy, tuple[Matcher, ...]]]:
         """All policies with their matchers, highest priority first, then in the order of the files."""
         ordered = sorted(self.rules.policies, key=lambda policy: -policy.priority)

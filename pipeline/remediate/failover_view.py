@@ -11,7 +11,7 @@ from pipeline.model.reasons import Reason
 from pipeline.model.records import Truth
 from pipeline.model.target import Target
 from pipeline.remediate import guards
-from pipeline.remediate.catalogue import Place, places
+from pipeline.remediate.catalogue import Place
 from pipeline.remediate.dispatch import Draft
 from pipeline.remediate.planners.base import shares
 from pipeline.remediate.planners.capacity import clamp
@@ -74,7 +74,7 @@ class View:
     # --- the world
 
     def _places(self, kind: str, site: str = "") -> list[Place]:
-        return [place for place in places(self.service) if place.kind == kind and (not site or place.site == site)]
+        return [place for place in self.turn.scope.places_of[self.service.name] if place.kind == kind and (not site or place.site == site)]
 
     def _seen(self, target: Target) -> Mapping[str, Any]:
         seen = self.turn.state.observed.get(str(target))

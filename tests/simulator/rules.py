@@ -84,9 +84,9 @@ failovers:
       or sum(rate(http_requests_total{service="checkout", site="{{ site }}", code="503"}[3s]))
         / sum(rate(http_requests_total{service="checkout", site="{{ site }}"}[3s])) > 0.5
     healthy: max(max_over_time(service_probe_seconds{service="checkout", site="{{ site }}"}[2s])) < 0.15
-    for: 500ms
+    for: 1s
     demand: sum(rate(http_requests_total{service="checkout"}[3s]))
-    interval: 500ms
+    interval: 1s
     fail_back: {after: 3s, pause: 2s, steps: [25, 50, 100]}
     mode: enforce
     guard: {cooldown: 5s, attempts: {max: 10, per: 1h}}

@@ -56,6 +56,12 @@ class Simulation:
         self.connectors = {name: PlantConnector(name, self.plant, self.loop) for name in ("edge", "local")}
         self.engine = Engine(scenario, book, self.connectors, targets_of(book), self.loop)
 
+    def alone(self) -> Run:
+        """The service without any engine: the same failed requests as in observe, in a tenth of the time."""
+        self.loop.close()
+        self.service.advance(self.scenario.length_ms)
+        return Run("alone", self.service.requests, self.service.failed, 0, [], dict(self.service.why))
+
     def run(self) -> Run:
         asyncio.set_event_loop(self.loop)
         try:
@@ -102,3 +108,11 @@ def run(seed: int) -> Pair:
     """Both runs of a seed."""
     drawn = scenario(seed)
     return Pair(drawn, Simulation(drawn, "observe").run(), Simulation(drawn, "enforce").run())
+
+
+def run_quickly(seed: int) -> Pair:
+    """The same without an engine in the control run, where nobody changes anything by hand (then time would have to stop for it)."""
+    drawn = scenario(seed)
+    if any(happening.what in {"weights", "replicas"} for happening in drawn.happenings):
+        return run(seed)
+    return Pair(drawn, Simulation(drawn, "observe").alone(), Simulation(drawn, "enforce").run())

@@ -86,7 +86,7 @@ def scenario(seed: int) -> Scenario:
     needed = max(1, round(rate / 60))
     made = Scenario(
         seed=seed,
-        length_ms=70_000,
+        length_ms=60_000,
         rate=rate,
         least=1,
         replicas={"a": min(6, needed + rng.randint(0, 1)), "canary": rng.randint(1, 2), "b": rng.randint(1, 3)},
@@ -94,7 +94,7 @@ def scenario(seed: int) -> Scenario:
         start_ms=rng.choice((500, 1500, 4000, 8000)),
         waits_ready=rng.random() < 0.5,
         apply_ms=rng.choice((5, 30, 150)),
-        scrape_ms=rng.choice((500, 500, 1000)),
+        scrape_ms=rng.choice((500, 1000)),
         variant=rng.choice(VARIANTS),
         fault=rng.choice(FAULTS),
     )
@@ -103,7 +103,7 @@ def scenario(seed: int) -> Scenario:
     for _ in range(rng.choice((0, 1, 1, 2))):
         twist = rng.choice(TWISTS)
         if twist not in made.twists:
-            made = TWIST_MAKERS[twist](rng, replace(made, twists=(*made.twists, twist)), rng.randint(7000, 40_000))
+            made = TWIST_MAKERS[twist](rng, replace(made, twists=(*made.twists, twist)), rng.randint(7000, 35_000))
     steady = not made.load and not LYING.intersection(made.twists)
     return made if steady and rng.random() < 0.3 else replace(made, least=made.replicas["a"])
 
@@ -127,7 +127,7 @@ def _partly_bad(rng: Random, made: Scenario, at: int) -> Scenario:
 
 def _flapping_version(rng: Random, made: Scenario, at: int) -> Scenario:
     half = rng.choice((2000, 4000, 7000))
-    spans = [Span(start, start + half, rng.choice((0.3, 1.0))) for start in range(at, 55_000, 2 * half)]
+    spans = [Span(start, start + half, rng.choice((0.3, 1.0))) for start in range(at, 48_000, 2 * half)]
     return _with(made, "errors", "v2", *spans)
 
 
@@ -145,7 +145,7 @@ def _slow_site(rng: Random, made: Scenario, at: int) -> Scenario:
 
 def _flapping_site(rng: Random, made: Scenario, at: int) -> Scenario:
     half = rng.choice((3000, 6000))
-    return _with(made, "slow", "a", *(Span(start, start + half, 8.0) for start in range(at, 55_000, 2 * half)))
+    return _with(made, "slow", "a", *(Span(start, start + half, 8.0) for start in range(at, 48_000, 2 * half)))
 
 
 def _dead_site(rng: Random, made: Scenario, at: int) -> Scenario:
@@ -165,7 +165,7 @@ def _surge(rng: Random, made: Scenario, at: int) -> Scenario:
 
 
 def _spike(rng: Random, made: Scenario, at: int) -> Scenario:
-    spans = [Span(start, start + rng.randint(2000, 6000), rng.choice((2.0, 3.0))) for start in range(at, 55_000, rng.choice((10_000, 16_000)))]
+    spans = [Span(start, start + rng.randint(2000, 6000), rng.choice((2.0, 3.0))) for start in range(at, 48_000, rng.choice((10_000, 16_000)))]
     return replace(made, load=(*made.load, *spans))
 
 
