@@ -63,7 +63,7 @@ def run_file(path: str, compat: Compat) -> FileReport:
         if suite is None:
             return FileReport(path, problems=tuple(problems))
         found, warnings = rule_files(suite, Path(path).parent)
-        loaded = load_rulebook({file: read_text(Path(file)) for file in found}, known_metrics=EVERY_METRIC)
+        loaded = load_rulebook({file: read_text(Path(file)) for file in found}, known_metrics=EVERY_METRIC, default_interval_ms=suite.interval_ms)
     except UnreadableError as error:
         return FileReport(path, problems=(str(error),))
     if loaded.book is None:

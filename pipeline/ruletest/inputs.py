@@ -49,7 +49,7 @@ class Feed:
 
     def __init__(self, case: Case) -> None:
         wanted = {one.labels: one.runs for one in case.inputs}  # of two with the same labels the last counts
-        self._waiting = [(labels, samples) for labels, runs in wanted.items() if (samples := _Samples(case, runs)).at_ms is not None]
+        self._waiting = [(labels, samples) for labels, runs in wanted.items() if (samples := Samples(case, runs)).at_ms is not None]
         self._count = 0
 
     def until(self, at_ms: int, store: SeriesStore) -> None:
@@ -75,7 +75,7 @@ class Feed:
         self._waiting = left
 
 
-class _Samples:
+class Samples:
     """What is still to come of one series; `at_ms` is the next sample's time, None at the end."""
 
     def __init__(self, case: Case, runs: Iterable[Run]) -> None:
@@ -86,6 +86,7 @@ class _Samples:
         self._next()
 
     def until(self, at_ms: int) -> Iterator[tuple[int, float]]:
+        """What comes up to a time."""
         while self.at_ms is not None and self.at_ms <= at_ms:
             yield self.at_ms, self._value
             self._next()

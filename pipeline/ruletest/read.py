@@ -18,6 +18,7 @@ from pipeline.rulebook.problems import START, Problem, SourceText
 from pipeline.rulebook.yaml_source import Mapping, Node, Scalar, kind_of, read_documents
 from pipeline.rulebook.yaml_values import at_offset, plain
 from pipeline.ruletest.notation import NotationError, read_metric, read_values
+from pipeline.ruletest.read_actions import ACTION_KEYS, ActionReader
 from pipeline.ruletest.suite import AlertTest, Case, ExpectedAlert, ExpectedSample, ExprTest, InputSeries, Suite
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ CASE_KEYS: Final = (
     "promql_expr_test",
     "external_labels",
     "external_url",
+    *ACTION_KEYS,
 )
 _MINUTE_MS: Final = 60_000
 _MAX_SECONDS: Final = 1e11
@@ -79,6 +81,7 @@ class _Reader:
             exprs=tuple(self._each(fields, "promql_expr_test", "an expression test", ("expr", "eval_time", "exp_samples"), self._expr)),
             external_labels=Labels.of(_plain_texts(fields, "external_labels")),
             external_url=fields.text("external_url"),
+            **ActionReader(self.source, self.problems).read(fields),
         )
 
     def _input(self, fields: Fields) -> InputSeries:

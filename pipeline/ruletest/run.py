@@ -22,6 +22,7 @@ from pipeline.promql import Compat, Compiled, Options, PromQLError, compile_expr
 from pipeline.rulebook.book import RuleBook
 from pipeline.ruletest.compare import Alert, Observation, compare
 from pipeline.ruletest.inputs import AppendOnly, Feed, RefusedError
+from pipeline.ruletest.judge import judge
 from pipeline.ruletest.notation import Pairs
 from pipeline.ruletest.report import CaseReport
 from pipeline.ruletest.suite import Case, ExpectedSample, ExprTest, Suite
@@ -58,7 +59,11 @@ class Runner:
 
     def run(self, case: Case) -> CaseReport:
         """All checks of one case."""
-        return compare(case, self.observe(case), fuzzy=self._suite.fuzzy)
+        report = compare(case, self.observe(case), fuzzy=self._suite.fuzzy)
+        if not case.actions:
+            return report
+        failures = (*report.failures, *judge(case, self._rules.book, self._options))
+        return replace(report, checks=report.checks + len(case.actions), failures=failures)
 
     def observe(self, case: Case) -> Observation:
         """What the questions of one case are answered, whatever it expects."""

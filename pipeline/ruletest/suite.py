@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.model.labels import EMPTY, Labels
+from pipeline.rulebook.spec import GrantSpec
 from pipeline.ruletest.notation import Pairs, Run
 
 
@@ -55,6 +57,40 @@ class ExprTest:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """An action, decision or incident as a test describes it: only what `keys` name is compared."""
+
+    line: int
+    keys: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ActionTest:
+    """What policies and controllers have come to by a time, counted from the start of the case. None: not asked.
+
+    `actions` and `incidents` are all there are, in order; `holds` are among the decisions, and an empty list says that nothing was held.
+    """
+
+    line: int
+    eval_ms: int
+    actions: tuple[Wanted, ...] | None = None
+    holds: tuple[Wanted, ...] | None = None
+    incidents: tuple[Wanted, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the executor's answer to actions is simulated; the first that fits an action counts, `times` times (0: always)."""
+
+    status: str = "applied"
+    verb: str = ""
+    target: str = ""
+    delay_ms: int = 0
+    times: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One entry under `tests:`."""
 
@@ -67,10 +103,14 @@ class Case:
     exprs: tuple[ExprTest, ...] = ()
     external_labels: Labels = EMPTY
     external_url: str = ""
+    actions: tuple[ActionTest, ...] = ()
+    outcomes: tuple[Ending, ...] = ()
+    world: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by target: what is there at the start
+    grants: Mapping[str, GrantSpec] = field(default_factory=lambda: {"*": GrantSpec(mode="enforce")})
 
     @property
     def end_ms(self) -> int:
-        """The latest time that a test asks for."""
+        """The latest time that a test of promtool's kind asks for."""
         times = [test.eval_ms for test in self.alerts] + [test.eval_ms for test in self.exprs]
         return max(times, default=0)
 
