@@ -8,7 +8,8 @@ import getpass
 import socket
 import time
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from pipeline.cli.output import add_common, config_path, fail, print_json, print_table, when, with_store
 from pipeline.model import wire
@@ -17,6 +18,7 @@ from pipeline.ports.bus import COMMANDS, OutRecord
 from pipeline.ports.record import RecordStore
 
 ANNOUNCE_SECONDS = 3.0
+DATA_DIR: Final = ".reflexarc"  # the configuration's default; reading it from there would cost the kill switch a second
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,20 +43,18 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run_pause(args: argparse.Namespace) -> int:
     """Write the kill switch, then tell the bus if it can be reached."""
-    from pipeline.app import load_config
     from pipeline.execute.switch import pause
 
-    pause(load_config(config_path(args.config)).data_dir, by=identity(), why=args.reason, at_ms=_now_ms())
+    pause(data_dir(config_path(args.config)), by=identity(), why=args.reason, at_ms=_now_ms())
     heard = _announce(args, "pause", {"reason": args.reason})
     return _report(args, {"paused": True, "announced": heard}, "paused: nothing is applied from now on; end it with `reflexarc resume`")
 
 
 def run_resume(args: argparse.Namespace) -> int:
     """Remove the kill switch; 1 when it was not set."""
-    from pipeline.app import load_config
     from pipeline.execute.switch import resume
 
-    was_paused = resume(load_config(config_path(args.config)).data_dir)
+    was_paused = resume(data_dir(config_path(args.config)))
     heard = _announce(args, "resume", {})
     code = _report(args, {"paused": False, "was_paused": was_paused, "announced": heard}, "resumed" if was_paused else "it was not paused")
     return code if was_paused else 1
@@ -87,6 +87,31 @@ async def _in_force(store: RecordStore) -> list[Mapping[str, Any]]:
     return [d.body for d in page.documents if not d.body["expires_at_ms"] or d.body["expires_at_ms"] > now_ms]
 
 
+def data_dir(path: Path) -> Path:
+    """Where the kill switch lies.
+
+    Found without loading the pipeline, without secrets, and while other parts of the configuration are wrong: who pauses is in a hurry.
+    """
+    from pipeline.rulebook.problems import SourceText
+    from pipeline.rulebook.yaml_source import Mapping as Node
+    from pipeline.rulebook.yaml_source import Scalar, read_documents
+
+    try:
+        documents, _ = read_documents(SourceText(str(path), path.read_text(encoding="utf-8-sig")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SystemExit(fail(f"{path}: {error}; name the configuration with --config")) from error
+    root = documents[0] if documents else None
+    written = root.get("data_dir") if isinstance(root, Node) else None
+    if isinstance(root, Node) and (written is None or (isinstance(written, Scalar) and "${" not in written.text)):
+        return path.parent / Path(written.text if isinstance(written, Scalar) else DATA_DIR).expanduser()
+    from pipeline.app import SettingsError, load_config
+
+    try:
+        return load_config(path).data_dir
+    except SettingsError as error:
+        raise SystemExit(fail(str(error))) from error
+
+
 def identity() -> str:
     """Who gives this order: user and host."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
@@ -107,7 +132,7 @@ def _announce(args: argparse.Namespace, kind: str, more: Mapping[str, Any], *, g
 
     try:
         asyncio.run(asyncio.wait_for(publish(), ANNOUNCE_SECONDS))
-    except (OSError, TimeoutError):
+    except Exception:  # noqa: BLE001 - a wrong configuration or whatever the bus has: the answer is that nobody was told
         return False
     return True
 

@@ -52,11 +52,17 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 async def with_store(args: argparse.Namespace, read: Callable[[RecordStore], Awaitable[T]]) -> T:
-    """Open the configured record store, read, close."""
-    from pipeline.app import load_config, open_store
+    """Open the configured record store, read, close. Ends the command with a sentence when the configuration is wrong or the store is away."""
+    from pipeline.app import SettingsError, load_config, open_store
+    from pipeline.record.errors import StoreError
 
-    store = await open_store(load_config(config_path(args.config)))
+    try:
+        store = await open_store(load_config(config_path(args.config)))
+    except SettingsError as error:
+        raise SystemExit(fail(str(error))) from error
     try:
         return await read(store)
+    except StoreError as error:
+        raise SystemExit(fail(str(error))) from error
     finally:
         await store.close()
