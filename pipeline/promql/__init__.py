@@ -7,6 +7,7 @@ argument, and the same samples give the same result.
 from pipeline.promql.compile import Compiled, compile_expr
 from pipeline.promql.condition import Compared, Condition, Judgement, compile_condition
 from pipeline.promql.errors import EvalError, ExprError, PromQLError
+from pipeline.promql.incremental import Cost, Graph
 from pipeline.promql.parse import Expression, parse
 from pipeline.promql.plan import Compat, Options
 from pipeline.promql.reads import Read
@@ -18,9 +19,11 @@ __all__ = [
     "Compat",
     "Compiled",
     "Condition",
+    "Cost",
     "EvalError",
     "ExprError",
     "Expression",
+    "Graph",
     "Judgement",
     "Kind",
     "Matrix",

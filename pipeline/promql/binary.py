@@ -219,10 +219,11 @@ class VectorVectorOp(VectorOp):
         if found is None:
             if len(self._results) >= 100_000:
                 self._results.clear()
-            found = self._results[key] = self._result_labels(many, one)
+            found = self._results[key] = self.result_labels(many, one)
         return found
 
-    def _result_labels(self, many: Labels, one: Labels) -> Labels:
+    def result_labels(self, many: Labels, one: Labels) -> Labels:
+        """The labels of a matched pair's result, before `bool` drops the name."""
         matching = self._matching
         labels = many.drop(*METADATA) if self._arithmetic is not None else many
         if not matching.group:

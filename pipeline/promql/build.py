@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -23,6 +24,14 @@ from pipeline.promql.selectors import InstantOp, RangeOp, SubqueryOp
 from pipeline.promql.sorting import SortByLabelOp, SortOp
 from pipeline.promql.tree import SET_OPERATORS, Aggregation, Binary, Call, Instant, Kind, Negation, Node, Number, Paren, Range, Subquery, Text, unwrap
 from pipeline.series import BadMatcherError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ready:
+    """In place of a sub-expression: an operator that is made already."""
+
+    op: VectorOp
+    kind = Kind.VECTOR
 
 
 def build(node: Node, options: Options) -> Op:
@@ -209,7 +218,8 @@ _MAKERS: Final[dict[str, Callable[[Call, Options], Op]]] = {
     "vector": lambda node, options: scalars.VectorOfOp(_scalar(node.args[0], options)),
 }
 
-_BUILDERS: Final[dict[type[Node], Callable[[Any, Options], Op]]] = {
+_BUILDERS: Final[dict[type[Any], Callable[[Any, Options], Op]]] = {
+    Ready: lambda node, _options: node.op,
     Number: lambda node, _options: scalars.ConstantOp(node.value),
     Text: lambda node, _options: node.value,
     Paren: lambda node, options: build(node.expr, options),

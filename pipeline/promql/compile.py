@@ -11,20 +11,22 @@ from functools import cached_property
 from pipeline.model.labels import EMPTY, Labels
 from pipeline.promql.build import build
 from pipeline.promql.errors import EvalError
+from pipeline.promql.incremental.graph import Cost, Graph, Program, cost_of
 from pipeline.promql.parse import Expression, parse
 from pipeline.promql.plan import SAME_LABELSET, Cells, Compat, Frame, MatrixOp, Op, Options, ScalarOp, VectorOp, finished
 from pipeline.promql.reads import Read, reads
 from pipeline.promql.tree import Kind
 from pipeline.promql.values import Matrix, Result, Row, Scalar, String, Track, Vector
-from pipeline.series import METADATA, SeriesView
+from pipeline.series import METADATA, SeriesStore, SeriesView
 
 
 class Compiled:
     """One expression, compiled. Holds caches of label computations, no samples; evaluations do not influence each other."""
 
-    def __init__(self, expression: Expression, options: Options) -> None:
+    def __init__(self, expression: Expression, options: Options, graph: Graph | None = None) -> None:
         self.expression = expression
         self.options = options
+        self._graph = graph
         self._op: Op = build(expression.root, options)
 
     @property
@@ -57,11 +59,38 @@ class Compiled:
         """Whether some selector does not fix the metric's name."""
         return any(read.selector.metric_name is None for read in self.selectors)
 
+    @cached_property
+    def cost(self) -> Cost:
+        """Whether an evaluation's cost does not depend on the length of the windows, and why not."""
+        return cost_of(self.expression.root, self.options)
+
+    @property
+    def incremental(self) -> bool:
+        """As `cost` says."""
+        return self.cost.incremental
+
+    @cached_property
+    def _program(self) -> Program | None:
+        return None if self._graph is None else self._graph.program(self.expression.root, self.options)
+
     def eval(self, view: SeriesView, at_ms: int) -> Result:
-        """The value at one instant.
+        """The value at one instant: from the graph where there is one and `view` is its store, else by the evaluator. The two agree.
 
         Raises:
             EvalError: the data do not fit the expression (many-to-many match, equal label sets, ...).
+        """
+        if self._graph is not None and isinstance(view, SeriesStore) and self._graph.serves(view) and self._program is not None:
+            rows, notes = self._program.vector(view, at_ms)
+            if self.kind is Kind.SCALAR:
+                return Scalar(rows[0][1], notes)
+            return Vector([Row(labels, value) for labels, value in rows], notes)
+        return self.evaluate(view, at_ms)
+
+    def evaluate(self, view: SeriesView, at_ms: int) -> Result:
+        """As `eval`, by the evaluator.
+
+        Raises:
+            EvalError: as `eval`.
         """
         frame = Frame(view, self.options, start_ms=at_ms, end_ms=at_ms)
         op = self._op
@@ -110,11 +139,12 @@ def _collect(tracks: dict[Labels, list[tuple[int, float]]], at_ms: int, rows: li
         tracks.setdefault(labels, []).append((at_ms, value))
 
 
-def compile_expr(expr: str | Expression, *, compat: Compat = "v3", options: Options | None = None) -> Compiled:
-    """Make an expression ready to evaluate. `options` overrides everything but `compat`, which is written into it.
+def compile_expr(expr: str | Expression, *, compat: Compat = "v3", options: Options | None = None, graph: Graph | None = None) -> Compiled:
+    """Make an expression ready to evaluate. `options` overrides everything but `compat`, which is written into it. With a `graph`, evaluations over
+    its store share what expressions have in common.
 
     Raises:
         ExprError: not valid, or a part of the language that is not offered.
     """
     expression = parse(expr) if isinstance(expr, str) else expr
-    return Compiled(expression, replace(options or Options(), compat=compat))
+    return Compiled(expression, replace(options or Options(), compat=compat), graph)

@@ -68,6 +68,11 @@ class Frame:
         """Note an information once."""
         self._infos[f"PromQL info: {text}"] = None
 
+    def note(self, notes: Notes) -> None:
+        """Take over annotations of a part evaluated elsewhere."""
+        self._warnings.update(dict.fromkeys(notes.warnings))
+        self._infos.update(dict.fromkeys(notes.infos))
+
     def notes(self) -> Notes:
         """All annotations so far."""
         return Notes(tuple(self._warnings), tuple(self._infos)) if self._warnings or self._infos else _NO_NOTES

@@ -30,6 +30,11 @@ class _RelabelOp(VectorOp):
             raise EvalError(SAME_LABELSET)
         return out
 
+    def relabelled(self, labels: Labels) -> Labels:
+        """The labels as the function leaves them."""
+        changed = self._changed(labels)
+        return labels if changed is None else changed
+
     def _changed(self, labels: Labels) -> Labels | None:
         new = self._value(labels)
         return None if new is None else labels.set(self._target, new)
