@@ -12,14 +12,13 @@ from pipeline.ports.bus import Bus
 from pipeline.ports.clock import Clock
 from pipeline.ports.connector import Connector
 from pipeline.ports.record import RecordStore
-from pipeline.record.elastic import ElasticStore
 from pipeline.record.sqlite import SQLiteStore
 from pipeline.rulebook.config_spec import ElasticSearch
 from pipeline.runtime.clock import SystemClock
 from pipeline.runtime.sqlite_bus import SqliteBus
 from pipeline.runtime.sqlite_log import SqliteLog
 
-if TYPE_CHECKING:  # the Kafka clients are loaded only where they are configured: the command line should start fast
+if TYPE_CHECKING:  # the clients of Kafka and Elasticsearch are loaded only where they are configured: the command line should start fast
     from pipeline.runtime.kafka.cluster import Cluster
 
 BUS_FILE = "bus.sqlite"
@@ -66,6 +65,8 @@ async def open_store(settings: Settings, clock: Clock | None = None) -> RecordSt
     if elastic is None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         return SQLiteStore(settings.data_dir / STORE_FILE)
+    from pipeline.record.elastic import ElasticStore
+
     return ElasticStore.connect(elastic.hosts, clock=clock or SystemClock(), prefix=elastic.prefix, **_client_options(elastic))
 
 
