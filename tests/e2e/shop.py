@@ -179,11 +179,15 @@ class Shop:
         found = [entry for service in self.ttls for name in ("route", "canary") for entry in self.document(name, service)["history"]]
         return sorted(found, key=lambda entry: entry["at_ms"])
 
+    def _is_bad(self, service: str) -> bool:
+        """Whether the new version of a service fails."""
+        return self.broken
+
     def _sell(self) -> bytes:
         """One period's requests by the weights in force, as cumulative counters of both versions: one message, one scrape."""
         rows: list[dict[str, Any]] = []
         for service in self.ttls:
-            bad = self.broken and self.document("canary", service)["value"]["version"] == "v2"
+            bad = self._is_bad(service) and self.document("canary", service)["value"]["version"] == "v2"
             for version, weight in self.document("route", service)["value"]["weights"].items():
                 code = "500" if bad and version == "v2" else "200"
                 self.counters[service, version, code] += PER_SECOND * self.period_s * weight / 100
