@@ -18,6 +18,7 @@ SLOTS = 4  # requests that one replica works on at once
 WORK_S = 0.05  # mean; so one replica carries 80 requests/s
 SHED_S = 0.8  # a longer wait is refused at once
 TIMEOUT_S = 1.0  # a longer answer is none
+GRID_MS = 50
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 OF_SITE = {"a": "a", "canary": "a", "b": "b"}
 
@@ -101,16 +102,18 @@ class Service:
         return self.pools[pool].ready(self.dead(pool, at_ms))
 
     def settle(self, at_ms: float) -> None:
+        """What changes by itself does so on a grid, whoever looks when: two runs of a seed must not differ by being looked at."""
+        grid_ms = at_ms // GRID_MS * GRID_MS
         for pool in self.pools.values():
-            pool.settle(at_ms, self.dead(pool.name, at_ms))
+            pool.settle(grid_ms, self.dead(pool.name, grid_ms))
 
     def advance(self, to_ms: float) -> None:
         """Serve everything that arrives until then, in slices short enough for what changes by itself."""
         end_s = to_ms / 1000
         while self._next < len(self._times) and self._times[self._next] <= end_s:
-            at_ms = self._times[self._next] * 1000
+            at_ms = self._times[self._next] * 1000 // GRID_MS * GRID_MS
             self.settle(at_ms)
-            self._slice(min(end_s, self._times[self._next] + 0.05), at_ms)
+            self._slice(min(end_s, (at_ms + GRID_MS) / 1000), at_ms)
         self.settle(to_ms)
         while self._pending and self._pending[0][0] <= end_s:
             _, version, site, code, latency_s = heapq.heappop(self._pending)
