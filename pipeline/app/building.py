@@ -13,6 +13,7 @@ from pipeline.model.signals import SignalBatch
 from pipeline.model.target import Target
 from pipeline.ports.bus import BusRecord
 from pipeline.ports.execution import FaultPoint
+from pipeline.promql import Options as PromqlOptions
 from pipeline.remediate import Governor, Remediator
 from pipeline.rulebook.book import RuleBook
 from pipeline.runtime.detect_stage import DetectStage, Input
@@ -41,6 +42,7 @@ def detect_stage(settings: Settings, rules: RuleBook, fault: FaultPoint, telemet
         grid_delay_ms=detect.grid_delay_ms,
         external_labels=Labels.of(detect.external_labels),
         external_url=detect.external_url,
+        promql=PromqlOptions(compat=detect.promql_compat),
     )
     decoding = Options()
     inputs = {topic: _input(format_, source, decoding) for topic, (format_, source) in input_formats(settings).items()}

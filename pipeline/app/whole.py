@@ -15,6 +15,7 @@ from pipeline.app.opening import cluster_of, open_connectors, open_sqlite_bus, o
 from pipeline.app.receivers import receivers_of
 from pipeline.app.reloading import RuleWatch
 from pipeline.app.settings import Settings
+from pipeline.detect import Detector
 from pipeline.execute.executor import Executor
 from pipeline.execute.observer import Observer
 from pipeline.execute.switch import FileSwitch
@@ -62,6 +63,7 @@ class App:
         self._observer: Observer | None = None
         self._looks: set[asyncio.Task[None]] = set()
         self._gateway: Gateway | None = None
+        self._detecting: DetectStage | None = None
         self._telemetry.reload("ok", **_counted(rules))
 
     async def start(self) -> None:
@@ -113,7 +115,11 @@ class App:
     # --- roles -----------------------------------------------------------------------------------------------------------------------
 
     async def _build_detect(self) -> None:
-        self.runtime.add_stage(lambda _owns: building.detect_stage(self.settings, self.rules, self._fault, self._telemetry))
+        def make(_owns: object) -> DetectStage:
+            self._detecting = building.detect_stage(self.settings, self.rules, self._fault, self._telemetry)
+            return self._detecting
+
+        self.runtime.add_stage(make)
         for one in self.settings.config.inputs:
             if one.file:
                 self.runtime.add_file(self.settings.absolute(one.file), one.topic_name)
@@ -158,10 +164,18 @@ class App:
             clock=self._clock,
             telemetry=self._telemetry,
             health=lambda: self.unready,
+            look=self._look,
             log=self._log,
             base=self.settings.path.parent,
         )
         await self._gateway.start()
+
+    def _look(self) -> Detector | str:
+        """The detector that queries are answered from, or why there is none."""
+        if not isinstance(self.runtime, Embedded):
+            return "detection is spread over partitions here; queries are answered by the embedded runtime only"
+        detector = self._detecting.detector if self._detecting is not None else None
+        return detector if isinstance(detector, Detector) else "detection does not run in this process"
 
     async def _gauge(self) -> None:
         switch = FileSwitch(self.settings.data_dir)

@@ -16,12 +16,14 @@ from pipeline.detect.facts import Counts, Detected, DetectOptions, Rejection, Re
 from pipeline.detect.force import InForce, Orphan
 from pipeline.detect.intake import Intake, Refusals
 from pipeline.detect.past import refill
+from pipeline.detect.ruleset import GroupPrograms
 from pipeline.detect.standing import Standing, external_alert, has_ended
 from pipeline.detect.state import pack, stand_state, unpack, watch_state
 from pipeline.detect.watches import Watches
 from pipeline.model.labels import Labels
 from pipeline.model.records import Alert, Ending, Watch
 from pipeline.model.signals import Event, LogRecord, SignalBatch
+from pipeline.promql import Options
 from pipeline.rulebook.book import RuleBook
 from pipeline.series import SeriesStore
 from pipeline.sigma import SigmaEngine, SigmaMatch
@@ -89,6 +91,16 @@ class Detector:
         """All alerts that are pending or firing now: those of rules in the order of the rule book, then standing ones."""
         lives = [(program, life) for program in self._force.rules.alerts for life in program.lives.by_labels.values() if life.said is not None]
         return [self._engine.alert(program, life) for program, life in lives] + [stand.alert for _, stand in sorted(self._standing.stands.items())]
+
+    @property
+    def groups(self) -> list[tuple[GroupPrograms, int | None]]:
+        """The rule groups in force with the time of their last evaluation, for reading only."""
+        return [(group, clock.last_ms) for group, clock in zip(self._force.rules.groups, self._force.grid.groups, strict=True)]
+
+    @property
+    def promql(self) -> Options:
+        """How expressions are evaluated here."""
+        return self._options.promql
 
     @property
     def failures(self) -> dict[str, Rejection]:

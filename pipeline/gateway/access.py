@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from pipeline.gateway.prometheus_api import READ_PATHS
 from pipeline.rulebook.config_spec import Gateway as Config
 
 OPEN: Final = frozenset({"/healthz", "/readyz"})  # probes carry no token, and these say nothing but up or not
@@ -33,7 +34,7 @@ class Gate:
             return None
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         given = token.strip().encode() if scheme.lower() == "bearer" else b""
-        if _one_of(given, self._readers if request.method in {"GET", "HEAD"} else self._writers):
+        if _one_of(given, self._readers if request.method in {"GET", "HEAD"} or request.path in READ_PATHS else self._writers):
             return None
         if _one_of(given, self._readers):
             return error_response(403, "forbidden", "this token may read, not write")

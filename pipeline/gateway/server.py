@@ -4,6 +4,7 @@
     POST /api/v2/alerts     Alertmanager's API: what Prometheus posts   200
     GET  /api/v2/status     what Alertmanager's clients ask first       200
     POST /api/v1/signals    JSON lines, ?format=json|ecs|envoy-access   200 {"accepted": n, "refused": []}
+    GET  /api/v1/query ...  Prometheus' query API, see `prometheus_api`
     GET  /metrics  /healthz  /readyz
 
 A request of which some parts are wrong is answered 400 with the count of what was accepted (that is in, do not send it again) and the place and
@@ -23,6 +24,7 @@ from aiohttp import web
 from pipeline.gateway import inputs
 from pipeline.gateway.access import Gate, Handler, error_response, json_errors
 from pipeline.gateway.inputs import Refusal, Taken
+from pipeline.gateway.prometheus_api import Look, PrometheusApi
 from pipeline.model import wire
 from pipeline.model.records import DeadLetter
 from pipeline.ports.bus import DEAD_LETTERS, Bus, OutRecord
@@ -45,6 +47,7 @@ class Gateway:
     Args:
         health: what is not ready yet and why, empty when all is; asked by `/readyz`.
         base: the folder against which the certificate's paths are read.
+        look: the detector that queries are answered from, or why there is none.
     """
 
     def __init__(
@@ -57,11 +60,13 @@ class Gateway:
         health: Callable[[], str] = str,
         log: Log | None = None,
         base: Path | None = None,
+        look: Look = lambda: "no detector runs in this process",
     ) -> None:
         self._bus, self._config, self._clock, self._telemetry, self._health = bus, config, clock, telemetry, health
         self._base = base or Path()
         self._log = log or Log(clock)
         self._gate = Gate(config)
+        self._prometheus = PrometheusApi(look, clock)
         self._options = Options(Limits(max_batch_bytes=config.max_body_bytes))
         self._in_flight = 0
         self._runner: web.AppRunner | None = None
@@ -103,6 +108,7 @@ class Gateway:
         app.router.add_post("/api/v1/signals", self._signals)
         app.router.add_post("/api/v2/alerts", self._alerts)
         app.router.add_get("/api/v2/status", self._status)
+        self._prometheus.add_to(app.router)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._alive)
         app.router.add_get("/readyz", self._ready)

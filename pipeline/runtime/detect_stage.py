@@ -79,6 +79,11 @@ class DetectStage:
         self.rejected: dict[str, int] = {}  # by reason; telemetry reads it
 
     @property
+    def detector(self) -> DetectorLike:
+        """For looking at what it holds between two steps."""
+        return self._detector
+
+    @property
     def lookback_ms(self) -> int:
         """How far back the windows reach."""
         return self._detector.lookback_ms
