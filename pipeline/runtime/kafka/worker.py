@@ -153,8 +153,11 @@ class Worker:
         message = event.message
         lane = self._lanes.get((spec.name, message.partition))
         event.ack()
-        if lane is None or message.generation_id != self._app.consumer_generation_id:
+        if message.generation_id != self._app.consumer_generation_id or not self._recovered:
             return  # of a partition that was taken away: whoever has it now reads it again
+        if lane is None:
+            self._fail(WorkerError(f"{message.topic}/{message.partition} was delivered, but has no lane"))
+            return
         consumer = self._app.consumer
         records = [bus_record(self._cluster, record) for record in message.value.records]
         lane.offer(Offered(records, lambda: consumer.finish(message.tp, message.offset)))
@@ -198,7 +201,11 @@ class Worker:
     def _lane_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not self._failed.done():
+        if error is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failed.done():
             self._failed.set_exception(error)
 
     async def _end_lanes(self) -> None:
