@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "incidents": ("pipeline.cli.incidents", "list and show incidents"),
     "explain": ("pipeline.cli.explain", "why something was done, or was not"),
     "rules": ("pipeline.cli.rules", "check, list and export rules"),
+    "query": ("pipeline.cli.query", "ask a PromQL question, of a running pipeline or of a file of samples"),
     "config": ("pipeline.cli.config", "check a configuration, print its JSON schema"),
     "connectors": ("pipeline.cli.connectors", "list connectors, check the configured ones"),
     "pause": ("pipeline.cli.control", "apply nothing from now on (works with everything else down)"),

@@ -57,6 +57,16 @@ def read_metric(text: str) -> Pairs:
     return pairs
 
 
+def split_metric(text: str) -> tuple[Pairs, str]:
+    """A metric's labels at the start of a line, and what follows it: `up{job="a"} 1` of the text exposition format.
+
+    Raises:
+        NotationError: the line does not start with a metric.
+    """
+    pairs, offset = _metric(text, _skip(text, 0))
+    return pairs, text[offset:]
+
+
 def read_values(text: str) -> tuple[Run, ...]:
     """The values of an input series.
 
