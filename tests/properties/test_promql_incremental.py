@@ -108,7 +108,7 @@ def outcome(evaluate, store: SeriesStore, at_ms: int) -> object:
     return [(labels, "NaN" if math.isnan(value) else struct.pack("<d", value)) for labels, value in rows], result.notes
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(exprs=st.lists(EXPRESSION, min_size=1, max_size=3), steps=st.lists(STEP, max_size=12), compat=st.sampled_from(["v2", "v3"]))
 def test_the_graph_gives_at_every_tick_what_the_evaluator_gives(exprs: list[str], steps, compat: Compat) -> None:
     store, graph = SeriesStore(allowed_lateness_ms=3000), Graph()
@@ -127,3 +127,37 @@ def test_the_graph_gives_at_every_tick_what_the_evaluator_gives(exprs: list[str]
         for at_ms in (clock_ms // 1000 * 1000, clock_ms - 2500, clock_ms):
             for one in compiled:
                 assert outcome(one.eval, store, at_ms) == outcome(one.evaluate, store, at_ms), f"{one.text} at {at_ms}"
+
+
+# Few series, many samples, every function of a window: what is kept between ticks must follow every sample that comes, goes or is changed in place.
+DENSE = st.lists(
+    st.tuples(st.sampled_from("xyz"), st.integers(-2500, 400), st.sampled_from([0.0, -0.0, 1.0, 2.0, 2.0, 3.0, 0.1, 0.7, 2.0**52, math.nan])),
+    max_size=5,
+)
+DENSE_EXPRESSIONS = [
+    *(f"{function}(g[{width}s])" for function in RANGE_FUNCTIONS for width in (3, 9)),
+    *(f"{op} by (k) (g)" for op in ("sum", "avg", "min", "max", "stddev", "count")),
+    "sum(sum by (k) (g))",
+    "avg(max by (k) (rate(g[9s])))",
+    "g / on (k) group_left () max by (k) (g)",
+    "g * on (k) group_right () g",
+    "g > bool on (k) group_left () g",
+    "g and on (k) (g > 1)",
+]
+
+
+@settings(max_examples=50, deadline=None)
+@given(steps=st.lists(st.tuples(DENSE, st.integers(300, 2500), st.integers(0, 6)), min_size=4, max_size=16), compat=st.sampled_from(["v2", "v3"]))
+def test_what_is_kept_between_ticks_follows_every_sample(steps, compat: Compat) -> None:
+    store, graph = SeriesStore(allowed_lateness_ms=2000), Graph()
+    compiled = [compile_expr(expr, compat=compat, graph=graph) for expr in DENSE_EXPRESSIONS]
+    labels = {i: Labels.of(__name__="g", i=i, k="2" if i == "x" else "1" if i == "y" else "2") for i in "xyz"}
+    clock_ms = 10_000
+    for samples, wait_ms, keep in steps:
+        clock_ms += wait_ms
+        for i, off, value in samples:
+            store.append(labels[i], clock_ms + off, value)
+        if not keep:  # now and then, less is kept than the windows want
+            store.evict(clock_ms - 2500)
+        for one in compiled:
+            assert outcome(one.eval, store, clock_ms) == outcome(one.evaluate, store, clock_ms), f"{one.text} at {clock_ms}"

@@ -65,7 +65,9 @@ class GroupNode(Node):
         if self._op in _BY_VALUE:
             return _BY_VALUE[self._op](sorted_values, layout.first, layout.counts)
         if self._op in {"min", "max"} and not np.any(np.signbit(sorted_values) & (sorted_values == 0)):
-            found: Floats = (np.fmin if self._op == "min" else np.fmax).reduceat(sorted_values, layout.first)
+            found = np.empty(len(layout.first))
+            rising = np.argsort(layout.first)  # a stretch is taken to end where the next one begins
+            found[rising] = (np.fmin if self._op == "min" else np.fmax).reduceat(sorted_values, layout.first[rising])
             return found
         return ragged.by_stretch(sorted_values, layout.first, layout.counts, REDUCERS[self._op])
 
