@@ -85,9 +85,13 @@ class _Reader:
         )
 
     def _input(self, fields: Fields) -> InputSeries:
-        labels = self._notation(fields, "series", read_metric) or ()
+        labels = self._notation(fields, "series", read_metric)
+        if labels is not None and not any(value for _, value in labels):
+            fields.wrong(fields.node, "an input series needs a name or a label")
+        if fields.value("series") is None:
+            fields.wrong(fields.node, "an input series needs series")
         runs = self._notation(fields, "values", read_values) or ()
-        return InputSeries(fields.node.at.line, Labels.of(labels), runs)
+        return InputSeries(fields.node.at.line, Labels.of(labels or ()), runs)
 
     def _alert(self, fields: Fields) -> AlertTest:
         name = fields.text("alertname")

@@ -39,6 +39,8 @@ def problems(text: str) -> list[str]:
             "value should be a number, not '1'; write it without quotes",
             id="a number in quotes",
         ),
+        pytest.param("tests: [{input_series: [{values: '1'}]}]", "an input series needs series", id="no series"),
+        pytest.param("tests: [{input_series: [{series: '{}', values: '1'}]}]", "an input series needs a name or a label", id="empty series"),
         pytest.param("group_eval_order: [a, b, a]", "group 'a' stands twice in the evaluation order", id="order"),
         pytest.param("tests: [{start_timestamp: soon}]", "start_timestamp: 'soon' is not a time", id="start"),
         pytest.param("fuzzy_compare: maybe", "fuzzy_compare should be true or false", id="truth"),
