@@ -15,7 +15,7 @@ from pipeline.detect.presence import Presence
 from pipeline.detect.reads import Reads
 from pipeline.model.labels import EMPTY, METRIC_NAME, Labels
 from pipeline.model.records import Ending
-from pipeline.promql import Compiled, EvalError, Options, Row, Scalar, Vector, compile_expr
+from pipeline.promql import Compiled, EvalError, Graph, Options, Row, Scalar, Vector, compile_expr
 from pipeline.rulebook.book import AlertRule, RecordRule, RuleGroup
 from pipeline.series import SeriesView
 
@@ -45,13 +45,13 @@ class RecordProgram:
     written: set[Labels] = field(default_factory=set)
 
     @classmethod
-    def of(cls, rule: RecordRule, group: RuleGroup, options: Options) -> RecordProgram:
+    def of(cls, rule: RecordRule, group: RuleGroup, options: Options, graph: Graph | None = None) -> RecordProgram:
         """Compile one rule.
 
         Raises:
             ExprError: the expression is not valid.
         """
-        compiled = compile_expr(rule.expr, compat=options.compat, options=options)
+        compiled = compile_expr(rule.expr, compat=options.compat, options=options, graph=graph)
         return cls(rule, group, compiled, Reads.of(compiled), {**group.labels, **rule.labels, METRIC_NAME: rule.name})
 
     def results(self, view: SeriesView, at_ms: int) -> dict[Labels, float]:
@@ -88,13 +88,13 @@ class AlertProgram:
     _full: dict[Labels, Labels] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rule: AlertRule, group: RuleGroup, version: str, options: Options) -> AlertProgram:
+    def of(cls, rule: AlertRule, group: RuleGroup, version: str, options: Options, graph: Graph | None = None) -> AlertProgram:
         """Compile one rule.
 
         Raises:
             ExprError: the expression is not valid.
         """
-        compiled = compile_expr(rule.expr, compat=options.compat, options=options)
+        compiled = compile_expr(rule.expr, compat=options.compat, options=options, graph=graph)
         labels = {**group.labels, **rule.labels}
         return cls(
             rule,

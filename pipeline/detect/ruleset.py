@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pipeline.detect.programs import AlertProgram, RecordProgram
 from pipeline.detect.reads import Reads
-from pipeline.promql import EvalError, Options
+from pipeline.promql import EvalError, Graph, Options
 from pipeline.rulebook.book import AlertRule, RecordRule, RuleBook, RuleGroup
 from pipeline.series import Selector, Series, SeriesLimits, SeriesStore, SeriesView
 
@@ -81,8 +81,10 @@ class RuleSet:
         """
         self.book = book
         self.options = options
+        self.graph = Graph()
+        """What the expressions have in common over the detector's store: computed once per instant, for all series at a time."""
         self.groups = tuple(
-            GroupPrograms(group, tuple(_program(rule, group, book.version, options) for rule in group.rules)) for group in book.groups
+            GroupPrograms(group, tuple(_program(rule, group, book.version, options, self.graph) for rule in group.rules)) for group in book.groups
         )
         self.records = [program for group in self.groups for program in group.programs if isinstance(program, RecordProgram)]
         self.alerts = [program for group in self.groups for program in group.programs if isinstance(program, AlertProgram)]
@@ -123,7 +125,7 @@ class RuleSet:
         return longest
 
 
-def _program(rule: AlertRule | RecordRule, group: RuleGroup, version: str, options: Options) -> Program:
+def _program(rule: AlertRule | RecordRule, group: RuleGroup, version: str, options: Options, graph: Graph) -> Program:
     if isinstance(rule, AlertRule):
-        return AlertProgram.of(rule, group, version, options)
-    return RecordProgram.of(rule, group, options)
+        return AlertProgram.of(rule, group, version, options, graph)
+    return RecordProgram.of(rule, group, options, graph)

@@ -73,14 +73,21 @@ class Compiled:
     def _program(self) -> Program | None:
         return None if self._graph is None else self._graph.program(self.expression.root, self.options)
 
+    def _served(self, view: SeriesView) -> Program | None:
+        graph = self._graph
+        if graph is None or not isinstance(view, SeriesStore) or not graph.serves(view):
+            return None
+        return self._program if graph.pays((read.selector for read in self.selectors), view) else None
+
     def eval(self, view: SeriesView, at_ms: int) -> Result:
         """The value at one instant: from the graph where there is one and `view` is its store, else by the evaluator. The two agree.
 
         Raises:
             EvalError: the data do not fit the expression (many-to-many match, equal label sets, ...).
         """
-        if self._graph is not None and isinstance(view, SeriesStore) and self._graph.serves(view) and self._program is not None:
-            rows, notes = self._program.vector(view, at_ms)
+        program = self._served(view)
+        if program is not None and isinstance(view, SeriesStore):
+            rows, notes = program.vector(view, at_ms)
             if self.kind is Kind.SCALAR:
                 return Scalar(rows[0][1], notes)
             return Vector([Row(labels, value) for labels, value in rows], notes)

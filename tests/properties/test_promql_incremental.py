@@ -111,7 +111,7 @@ def outcome(evaluate, store: SeriesStore, at_ms: int) -> object:
 @settings(max_examples=300, deadline=None)
 @given(exprs=st.lists(EXPRESSION, min_size=1, max_size=3), steps=st.lists(STEP, max_size=12), compat=st.sampled_from(["v2", "v3"]))
 def test_the_graph_gives_at_every_tick_what_the_evaluator_gives(exprs: list[str], steps, compat: Compat) -> None:
-    store, graph = SeriesStore(allowed_lateness_ms=3000), Graph()
+    store, graph = SeriesStore(allowed_lateness_ms=3000), Graph(least_series=0)
     compiled = []
     for expr in exprs:
         try:
@@ -149,7 +149,7 @@ DENSE_EXPRESSIONS = [
 @settings(max_examples=50, deadline=None)
 @given(steps=st.lists(st.tuples(DENSE, st.integers(300, 2500), st.integers(0, 6)), min_size=4, max_size=16), compat=st.sampled_from(["v2", "v3"]))
 def test_what_is_kept_between_ticks_follows_every_sample(steps, compat: Compat) -> None:
-    store, graph = SeriesStore(allowed_lateness_ms=2000), Graph()
+    store, graph = SeriesStore(allowed_lateness_ms=2000), Graph(least_series=0)
     compiled = [compile_expr(expr, compat=compat, graph=graph) for expr in DENSE_EXPRESSIONS]
     labels = {i: Labels.of(__name__="g", i=i, k="2" if i == "x" else "1" if i == "y" else "2") for i in "xyz"}
     clock_ms = 10_000

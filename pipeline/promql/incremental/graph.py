@@ -6,7 +6,7 @@ What has no columnar form is an operator of the evaluator that reads the nodes b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, cast
 
@@ -31,6 +31,8 @@ from pipeline.promql.tree import SET_OPERATORS, Aggregation, Binary, Call, Insta
 from pipeline.promql.tree import Node as Tree
 from pipeline.promql.values import Notes
 from pipeline.series import Selector, SeriesStore, SeriesView
+
+LEAST_SERIES: Final = 40
 
 _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     **fn.MATH,
@@ -94,9 +96,12 @@ class Program:
 
 
 class Graph:
-    """All nodes over one store. Bound to the first store that is asked about."""
+    """All nodes over one store. Bound to the first store that is asked about. Expressions over fewer than `least_series` series are left to the
+    evaluator, which is faster there.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, least_series: int = LEAST_SERIES) -> None:
+        self._least_series = least_series
         self._store: SeriesStore | None = None
         self._nodes: dict[tuple[Options, Tree, str], Node] = {}
         self._stretches: dict[tuple[Options, Range], Stretch] = {}
@@ -111,6 +116,10 @@ class Graph:
         if self._store is None and isinstance(view, SeriesStore):
             self._store = view
         return view is self._store
+
+    def pays(self, selectors: Iterable[Selector], store: SeriesStore) -> bool:
+        """Whether so many series are selected that the columns are faster than the evaluator."""
+        return sum(len(store.select(selector)) for selector in selectors) >= self._least_series
 
     def program(self, root: Tree, options: Options) -> Program | None:
         """The expression's node, or None where the evaluator is the only one to have it."""
