@@ -6,10 +6,13 @@ Guarantee: answers come from the expression and from what is stored; nothing is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from pipeline.model.labels import METRIC_NAME, Labels
 from pipeline.promql import Compiled, Read
 from pipeline.series import Series, SeriesView, is_stale
+
+LATE_BEATS: Final = 2.5  # one sample may be lost or on its way
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,20 @@ class Reads:
                 elif newest > until_ms - self.look_back_ms and not is_stale(series.values[-1]):
                     return False
         return active
+
+    def silent(self, view: SeriesView, at_ms: int) -> int:
+        """How many series should have spoken again by an instant and did not: neither ended by a stale marker nor silent for the look-back.
+
+        Each is held to its own rhythm, the distance of its last two samples: more than `LATE_BEATS` of it is silence.
+        """
+        count = 0
+        for item in self.items:
+            until_ms = at_ms - max(item.offset_ms, 0)
+            for series in () if item.pinned else view.select(item.selector):
+                newest, beat_ms = series.times[-1], series.times[-1] - series.times[-2] if len(series.times) > 1 else until_ms
+                late_ms = until_ms - newest
+                count += LATE_BEATS * beat_ms < late_ms < self.look_back_ms and not is_stale(series.values[-1])
+        return int(count)
 
     def first_sample_at_ms(self, view: SeriesView, origin: Labels, at_ms: int) -> int | None:
         """When the inputs of the element `origin` began: the first sample of the oldest series that agrees with its labels, up to `at_ms`."""

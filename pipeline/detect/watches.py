@@ -128,6 +128,7 @@ class Watches:
             value=value,
             values=values,
             warming=_is_warming(one, store, at_ms),
+            silent=one.reads.silent(store, at_ms) if watch.kind == "value" and one.reads is not None else 0,
         )
 
 

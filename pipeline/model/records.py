@@ -95,6 +95,7 @@ class Measurement(Value, frozen=True, kw_only=True):
     """What a watch read at one evaluation.
 
     For a condition `truth` is the answer; for a value watch it is TRUE with `value`, or NODATA. `values` holds at most 20 (labels text, value) pairs.
+    `silent` (value watches): how many of the series behind the value have fallen out of their own rhythm, so that it may be too small.
     """
 
     id: str
@@ -105,6 +106,7 @@ class Measurement(Value, frozen=True, kw_only=True):
     value: float | None = None
     values: tuple[tuple[str, float | None], ...] = ()
     warming: bool = False
+    silent: int = 0
 
 
 class Observation(Value, frozen=True, kw_only=True):

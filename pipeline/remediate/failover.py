@@ -176,11 +176,17 @@ def _moving(view: View) -> None:
         incidents.happen(turn, state.incident_id, Happening.RESOLVE, "recovered before traffic was moved")
         moves.come_home(view)
         return
-    wish = view.shares_without(state.away, state.to, room_percent(view, state.to))
+    if state.override_id and (view.share(state.away) == 0 or view.truth(f"unhealthy:{state.away}") is Truth.FALSE):
+        moves.enter(view, "away")  # nothing is left to be moved, or no need: coming home is looked at anew
+        return
+    usable = view.usable(state.to)
+    wish = view.shares_without(state.away, state.to, room_percent(view, state.to)) if usable else None
     if wish is None:
         hold = Hold(
             Reason.NO_HEADROOM,
-            f"{state.to} has no room for the traffic of {state.away}.",
+            f"{state.to} has no room for the traffic of {state.away}."
+            if usable
+            else f"{state.to} is not well either; traffic of {state.away} stays.",
             {"ready": view.ready(state.to), "needed": state.needed, "demand": state.demand},
         )
         if turn.state.said.get(view.owner) != Reason.NO_HEADROOM:

@@ -16,12 +16,18 @@ def away(view: View) -> None:
     state, turn, spec = view.state, view.turn, view.spec
     if not state.verified and view.fresh_after(f"unhealthy:{state.to}", state.entered_at_ms + spec.for_ms):
         _verify(view)
+    if state.guest and state.verified and view.share(state.away) == 0 and view.truth(f"unhealthy:{state.to}") is Truth.FALSE:
+        _stays(view)
+        return
     if view.share(state.away) > 0 and view.truth(f"unhealthy:{state.away}") is Truth.TRUE and room_percent(view, state.to) > view.share(state.to):
         moves.enter(view, "moving")  # there was not room for all of it, and now there is more
         return
     since_ms = max(state.since_ms.get(f"healthy:{state.away}", 0), state.entered_at_ms)
     well = view.truth(f"healthy:{state.away}") is Truth.TRUE and view.truth(f"unhealthy:{state.away}") is not Truth.TRUE
     if well and state.heard_ms.get(f"healthy:{state.away}", 0) - since_ms >= spec.fail_back.after_ms:
+        if view.held(f"unhealthy:{state.to}", spec.for_ms):
+            _change_over(view)
+            return
         if _flaps(view):
             return
         evidence = {"healthy_since_ms": since_ms, "after_ms": spec.fail_back.after_ms}
@@ -33,14 +39,45 @@ def away(view: View) -> None:
             incident_id=state.incident_id,
             policy=spec.name,
         )
-        state.share = 0
+        state.share = _home_step(view)
         moves.enter(view, "returning")
+
+
+def _home_step(view: View) -> int:
+    """The last step of the way home that is in force already: a part may never have left, or have stayed."""
+    here, there = view.share(view.state.away), view.share(view.state.to)
+    percent = 100 * here // (here + there) if here + there else 100
+    return max((step for step in view.spec.fail_back.steps if step <= percent), default=0)
+
+
+def _change_over(view: View) -> None:
+    """The site that took over is ill, and the one that was left is well: that is another illness, left like any other."""
+    state, turn = view.state, view.turn
+    well, ill = state.away, state.to
+    text = f"{ill} of {view.service.name} is unhealthy itself, and {well} is well again."
+    turn.decide(
+        Verdict.NOTE, Reason.FAILOVER_UNHEALTHY, text, {"unhealthy": ill, "healthy": well}, incident_id=state.incident_id, policy=view.spec.name
+    )
+    incidents.happen(turn, state.incident_id, Happening.RESOLVE, f"{well} is well again; {ill} is ill itself", view.spec.name)
+    revert.release_record(turn, state.override_id)
+    moves.come_home(view)
+    state.guest = view.spec.priority.index(well) < view.spec.priority.index(ill)
+
+
+def _stays(view: View) -> None:
+    """Traffic is where it belongs, carried and seen to be: there is nothing to bring back to the site that it only visited."""
+    state, turn, spec = view.state, view.turn, view.spec
+    incidents.happen(turn, state.incident_id, Happening.RESOLVE, f"resolved: traffic is on {state.to}, where it belongs", spec.name)
+    revert.release_record(turn, state.override_id)
+    state.guest, state.regret_until_ms = False, turn.now_ms + max(spec.fail_back.after_ms, 1)
+    moves.come_home(view)
 
 
 def _flaps(view: View) -> bool:
     """Whether the site came home in vain before: then traffic stays where it is carried, and a person is told once."""
     state, turn, spec = view.state, view.turn, view.spec
-    wish = view.traffic_draft("fail_back", view.shares_home(state.away, state.to, spec.fail_back.steps[0]), Reason.FAILBACK_HEALTHY)
+    step = next((step for step in spec.fail_back.steps if step > _home_step(view)), 100)
+    wish = view.traffic_draft("fail_back", view.shares_home(state.away, state.to, step), Reason.FAILBACK_HEALTHY)
     hold = dwell.hold(turn, incident_id=state.incident_id, target=wish.target, desired=wish.desired) if wish is not None else None
     if hold is None:
         return False

@@ -102,9 +102,11 @@ def _evaluate(scaling: Scaling, measurement: Measurement) -> None:
         return
     ready = int((seen.value or {}).get("ready", current)) if seen else current
     raw = recommendation(scaling.spec, measurement.value, current, ready)
-    # What is not ready cannot show what it would carry: the silence of dead replicas is not low demand, and cuts nothing.
-    answer = _normalized(scaling, raw if ready >= current else max(raw, current), current)
-    if answer.replicas == current:
+    unseen = _unseen(scaling, measurement, raw, current, ready)
+    answer = _normalized(scaling, raw if unseen is None else current, current)
+    if answer.replicas == current and unseen is not None:
+        _say(scaling, unseen)
+    elif answer.replicas == current:
         _stays(scaling, raw, current, answer, measurement.value)
     else:
         _propose(scaling, raw, current, answer, measurement.value)
@@ -123,6 +125,18 @@ def _blind(scaling: Scaling, measurement: Measurement, current: int | None) -> H
         return Hold(
             Reason.LIMIT, f"Service {scaling.service.name} has no limits.replicas, so scaler {name} changes nothing.", {"value": measurement.value}
         )
+    return None
+
+
+def _unseen(scaling: Scaling, measurement: Measurement, raw: int, current: int, ready: int) -> Hold | None:
+    """Why a lower demand is not believed: the silence of dead replicas, or of some of the series, is not little demand."""
+    evidence = {"value": measurement.value, "current": current, "wanted": raw, "ready": ready, "silent_series": measurement.silent}
+    if raw < current and measurement.silent:
+        text = f"{measurement.silent} of the series behind the demand are silent, so the {current} replicas of {scaling.target} stay."
+        return Hold(Reason.NO_DATA, text, evidence)
+    if raw < current and ready < current:
+        text = f"Only {ready} of the {current} replicas of {scaling.target} are ready; what they cannot show is not low demand, so all stay."
+        return Hold(Reason.STABILIZING, text, evidence)
     return None
 
 

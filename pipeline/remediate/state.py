@@ -185,6 +185,7 @@ class FailoverState(msgspec.Struct):
     override_id: str = ""
     replicas_before: dict[str, int] = {}  # workload -> replicas before capacity led traffic
     verified: bool = False
+    guest: bool = False  # traffic had been away from where it belongs, and goes back there because that other site is ill itself
     regret_until_ms: int = 0
 
 

@@ -222,3 +222,41 @@ def test_traffic_comes_home_only_onto_capacity_that_is_there():
         ("fail_back", {"sites": {"a": 50, "b": 50}}),
         ("scale", {"replicas": 3}),
     ]
+
+
+def test_when_the_other_site_falls_ill_and_the_first_is_well_traffic_goes_home_as_a_new_incident():
+    """Simulator, seed 175: the site that had taken over became slow itself, and users stayed there because the way home had failed once."""
+    world = Shop()
+    world.failed_over()
+    world.world |= {"p95:a": "nodata", "probe:a": "false"}
+    world.second(4)
+    first = world.incident.id
+    world.world |= {"p95:b": "true", "probe:b": "false", "probe:a": "true"}
+    known = len(world.actions())
+    world.second(12)
+    (move,) = world.actions()[known:]
+    assert (move.verb, move.desired) == ("fail_over", {"sites": {"a": 100, "b": 0}})
+    assert move.incident_id != first
+    world.outcome(move, before={"sites": {"a": 0, "b": 100}})
+    world.world |= {"p95:a": "false", "p95:b": "nodata"}
+    world.second(6)
+    assert world.incident.state is IncidentState.RESOLVED
+    world.world["probe:b"] = "true"
+    world.second(30)
+    verbs = {action.verb for action in world.actions()[known + 1 :]}
+    assert verbs <= {"scale"}  # the traffic is where it belongs: nothing goes back to the site that it only visited
+
+
+def test_traffic_does_not_go_back_to_a_site_that_has_fallen_ill_meanwhile():
+    world = Shop()
+    world.failed_over()
+    world.world["p95:a"] = "false"
+    first = next(action for _ in range(10) for action in world.actions(world.second()) if action.verb == "fail_back")
+    world.outcome(first, before={"sites": {"a": 0, "b": 100}})
+    world.wait(500)
+    world.measure("true", containing='p95{site="b"}')
+    world.world |= {"p95:a": "true", "p95:b": "true", "probe:b": "false"}
+    effects = world.second(10)
+    assert world.actions(effects) == []
+    assert "not well either" in " ".join(decision.text for decision in world.decisions(effects))
+    assert world.incident.state is IncidentState.ESCALATED

@@ -155,3 +155,17 @@ def test_the_silence_of_replicas_that_are_not_ready_is_not_low_demand():
     world.observe(TARGET, replicas=4, ready=4)
     assert world.actions(world.measure_for(9, "true", 0.0)) == []  # the wait for lower demand starts when there is something to see
     assert [action.desired for action in world.actions(world.measure_for(3, "true", 0.0))] == [{"replicas": 1}]
+
+
+def test_a_demand_of_which_a_part_is_silent_removes_nothing():
+    """Simulator, seed 369: the engine's clock jumped 2 s ahead, the newest third of every window was missing, and demand looked like a third."""
+    world = lab()
+    world.observe(TARGET, replicas=3, ready=3)
+    world.measure("true", 300.0)
+    low = []
+    for _ in range(60):
+        world.wait(1000)
+        low += world.measure("true", 100.0, silent=2)
+    assert (world.actions(low), world.reasons(low)) == ([], ["no_data"])
+    world.wait(1000)
+    assert [action.desired for action in world.actions(world.measure("true", 500.0, silent=2))] == [{"replicas": 5}]  # more is always believed
