@@ -53,8 +53,8 @@ services:
     route: edge://route/checkout
     sites_target: edge://sites/checkout
     sites:
-      - {name: a, workload: "local://workload/checkout-a", capacity_per_replica: 80}
-      - {name: b, workload: "local://workload/checkout-b", capacity_per_replica: 80}
+      - {name: a, workload: "local://workload/checkout-a", capacity_per_replica: 65}
+      - {name: b, workload: "local://workload/checkout-b", capacity_per_replica: 65}
     backends:
       - {name: v1, weight: 80, workload: "local://workload/checkout-a"}
       - {name: v2, weight: 20, workload: "local://workload/checkout-canary"}

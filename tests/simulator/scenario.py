@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import ceil
 from random import Random
 
 FAULTS = (
@@ -83,14 +84,15 @@ def scenario(seed: int) -> Scenario:
     """The scenario of a seed."""
     rng = Random(seed * 7919 + 17)
     rate = rng.choice((60.0, 100.0, 120.0, 150.0, 200.0))
+    percent = rng.choice((10, 20, 20, 40, 50))
     needed = max(1, round(rate / 60))
     made = Scenario(
         seed=seed,
         length_ms=60_000,
         rate=rate,
         least=1,
-        replicas={"a": min(6, needed + rng.randint(0, 1)), "canary": rng.randint(1, 2), "b": rng.randint(1, 3)},
-        canary_percent=rng.choice((10, 20, 20, 40, 50)),
+        replicas={"a": min(6, needed + rng.randint(0, 1)), "canary": ceil(rate * percent / 6000) + rng.randint(0, 1), "b": rng.randint(1, 3)},
+        canary_percent=percent,
         start_ms=rng.choice((500, 1500, 4000, 8000)),
         waits_ready=rng.random() < 0.5,
         apply_ms=rng.choice((5, 30, 150)),
