@@ -93,7 +93,8 @@ async def main(argv: list[str]) -> int:
             bootstrap = kafka.bootstrap if kafka is not None and runtime == "kafka" else ""
             started = time.monotonic()
             results = await at_every_point(partial(_shop, root, runtime, bootstrap))
-            good &= all([_row(f"{runtime} {point}", wrong, started) for point, wrong in results.items()])
+            for point, wrong in results.items():
+                good &= _row(f"{runtime} {point}", wrong, started)
         if args.only in {None, "kills"}:
             dice = random.Random(args.seed)
             for number in range(args.kills):
