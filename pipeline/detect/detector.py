@@ -7,7 +7,7 @@ series limits. Several things due at once happen in the order of their times, an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.detect import security
 from pipeline.detect.early import EarlyRule
@@ -26,7 +26,9 @@ from pipeline.model.signals import Event, LogRecord, SignalBatch
 from pipeline.promql import Options
 from pipeline.rulebook.book import RuleBook
 from pipeline.series import SeriesStore
-from pipeline.sigma import SigmaEngine, SigmaMatch
+
+if TYPE_CHECKING:  # its parser takes a while to load: only where there are Sigma rules
+    from pipeline.sigma import SigmaMatch
 
 _EVICT_EVERY_MS = 5000
 _FAR_MS = 1 << 62
@@ -309,5 +311,19 @@ class Detector:
             self._intake.forget()
 
 
-def _sigma_engine(rules: RuleBook) -> SigmaEngine:
+class _NoSigma:
+    """The engine of a book without Sigma rules."""
+
+    lookback_ms = 0
+
+    def feed(self, _record: LogRecord, _now_ms: int) -> tuple[()]:
+        """Nothing matches."""
+        return ()
+
+
+def _sigma_engine(rules: RuleBook) -> SigmaMatcher:
+    if not rules.sigma:
+        return _NoSigma()
+    from pipeline.sigma import SigmaEngine
+
     return SigmaEngine([(rule.text, rule.where) for rule in rules.sigma])

@@ -5,12 +5,16 @@ Guarantee: ids depend on rule, labels and event time, so a replay yields the sam
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pipeline.detect.programs import ALERTNAME
 from pipeline.detect.standing import SIGMA
 from pipeline.model.labels import Labels
 from pipeline.model.records import Alert, AlertState, Finding, stable_id
 from pipeline.rulebook.sigma_file import alert_name
-from pipeline.sigma import SigmaMatch
+
+if TYPE_CHECKING:
+    from pipeline.sigma import SigmaMatch
 
 
 def alert_labels(match: SigmaMatch) -> Labels:
