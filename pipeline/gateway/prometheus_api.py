@@ -41,6 +41,8 @@ SPOKEN: Final = "3.0.0"  # the version of the API; clients choose their requests
 MAX_POINTS: Final = 11_000
 MAX_SERIES: Final = 100_000
 STEPS_AT_ONCE: Final = 50
+MAX_CELLS: Final = 5_000_000
+MAX_SUBQUERY_STEPS: Final = 2_000
 _OF_THE_WHOLE_RANGE: Final = re.compile(r"\b(?:start|end|step|range)\s*\(")
 
 
@@ -80,7 +82,9 @@ class PrometheusApi:
 
     async def _query(self, detector: Detector, params: Params) -> dict[str, Any]:
         at_ms = _instant(params, "time", self._clock.now_ms())
-        result = _compiled(detector, params).eval(detector.store, at_ms)
+        compiled = _compiled(detector, params)
+        _affordable(compiled, detector, 1)
+        result = compiled.eval(detector.store, at_ms)
         return success(rendered(result, at_ms), result)
 
     async def _query_range(self, detector: Detector, params: Params) -> dict[str, Any]:
@@ -90,7 +94,9 @@ class PrometheusApi:
         width_ms = _named("step", step_ms, _one(params, "step"))
         if (end_ms - start_ms) // width_ms >= MAX_POINTS:
             raise BadRequestError("exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)")
-        matrix = await _range(_compiled(detector, params), detector, start_ms, end_ms, width_ms)
+        compiled = _compiled(detector, params)
+        _affordable(compiled, detector, (end_ms - start_ms) // width_ms + 1)
+        matrix = await _range(compiled, detector, start_ms, end_ms, width_ms)
         return success(rendered(matrix, end_ms), matrix)
 
     async def _series(self, detector: Detector, params: Params) -> dict[str, Any]:
@@ -151,8 +157,19 @@ async def _range(compiled: Compiled, detector: Detector, start_ms: int, end_ms: 
     return Matrix([Track(labels, tuple(points[labels])) for labels in sorted(points)], Notes(tuple(warnings), tuple(infos)))
 
 
+def _affordable(compiled: Compiled, detector: Detector, steps: int) -> None:
+    """Refuse what would hold detection up: series read, times steps.
+
+    Raises:
+        EvalError: too much.
+    """
+    cells = steps * sum(len(detector.store.select(read.selector)) for read in compiled.selectors)
+    if cells > MAX_CELLS:
+        raise EvalError(f"the query would read {cells} series-steps, the limit is {MAX_CELLS}: narrow its selectors or widen its step")
+
+
 def _compiled(detector: Detector, params: Params) -> Compiled:
-    options = detector.promql
+    options = replace(detector.promql, max_subquery_steps=MAX_SUBQUERY_STEPS)
     if (look_back := _one(params, "lookback_delta", "")) != "":
         options = replace(options, look_back_ms=_named("lookback_delta", parse_duration_ms, look_back))
     return _named("query", lambda text: compile_expr(text, compat=options.compat, options=options), _one(params, "query"))

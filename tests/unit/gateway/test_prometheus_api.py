@@ -1,6 +1,7 @@
 """Prometheus' query API as Grafana sees it: a real server over a real detector."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from pipeline.telemetry import Telemetry
 from tests.fakes.bus import FakeBus
 from tests.fakes.clock import FakeClock
 
+PROMTOOL = shutil.which("promtool")
 START_MS = 1_767_225_600_000
 NOW_MS = START_MS + 60_000
 RULES = """
@@ -179,6 +181,40 @@ async def test_rules_can_be_narrowed() -> None:
         assert "alerts" not in only[0]["rules"][0]
         named = (await get(session, "rules", **{"rule_name[]": "total"}))[1]["data"]["groups"]
         assert [rule["name"] for group in named for rule in group["rules"]] == ["total"]
+
+
+async def test_a_query_that_would_hold_detection_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.gateway.prometheus_api.MAX_CELLS", 100)
+    async with serving() as session:
+        assert (await get(session, "query", query="up"))[0] == 200
+        status, answer = await get(session, "query_range", query="up", start="1767225600", end="1767225660", step="1")
+        assert (status, answer["errorType"]) == (422, "execution")
+        assert "122 series-steps, the limit is 100" in answer["error"]
+        status, answer = await get(session, "query", query="max_over_time(up[1d:1s])")
+        assert (status, answer["errorType"]) == (422, "execution")
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on the PATH: its queries were NOT tried against the gateway")
+async def test_promtool_can_query_it() -> None:
+    async with serving() as session:
+        url = str(session._base_url)
+        for args, expected in (
+            (("instant", url, "up", "--time=1767225660"), 'up{service="api"} => 1 @[1767225660]\nup{service="web"} => 0 @[1767225660]\n'),
+            (
+                ("range", "--start=1767225650", "--end=1767225660", "--step=5s", url, "sum(up)"),
+                "{} =>\n1 @[1767225650]\n1 @[1767225655]\n1 @[1767225660]\n",
+            ),
+            (
+                ("series", "--match=up", "--start=1767225600", "--end=1767225660", url),
+                '{__name__="up", service="api"}\n{__name__="up", service="web"}\n',
+            ),
+            (("labels", "--start=1767225600", "--end=1767225660", url, "team"), "a\n"),
+        ):
+            process = await asyncio.create_subprocess_exec(
+                str(PROMTOOL), "query", *args, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            )
+            out, err = await process.communicate()
+            assert (process.returncode, out.decode(), err.decode()) == (0, expected, "")
 
 
 async def test_where_no_detector_runs_the_answer_is_503_and_says_why() -> None:
