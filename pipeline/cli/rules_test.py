@@ -21,12 +21,15 @@ from pipeline.ruletest import CaseReport, Failure, FileReport, Runner, Suite, re
 from pipeline.runtime.rule_files import UnreadableError, read_text
 
 EVERY_METRIC = ("*",)
+ENDINGS = (".test.yaml", ".test.yml", "_test.yaml", "_test.yml")
 
 
 def register_test(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `rules test`."""
     parser = commands.add_parser("test", help="run unit tests of rules (promtool's files run unchanged); exit code 1 when one fails")
-    parser.add_argument("files", metavar="FILE", nargs="+", help="test files")
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", help=f"test files, or folders that are searched for {', '.join('*' + ending for ending in ENDINGS)}"
+    )
     parser.add_argument("--junit", metavar="FILE", help="also write a JUnit report")
     parser.add_argument("--promql-compat", choices=("v2", "v3"), default="v3", help="windows as in Prometheus 3 (default) or 2")
     parser.add_argument("--jobs", metavar="N", type=_jobs, default=os.cpu_count() or 1, help="files run at once (default: one per core)")
@@ -37,7 +40,10 @@ def register_test(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 def run_test(args: argparse.Namespace) -> int:
     """Run all files, print what came of each as soon as those before it are done."""
     reports = []
-    for report in _reports(args.files, args.promql_compat, args.jobs):
+    files = [file for path in args.files for file in _test_files(path)]
+    if not files:
+        return fail(f"{', '.join(args.files)}: no test files there")
+    for report in _reports(files, args.promql_compat, args.jobs):
         reports.append(report)
         if not args.json:
             print("\n".join(_shown(report)), flush=True)
@@ -84,6 +90,13 @@ def rule_files(suite: Suite, folder: Path) -> tuple[list[str], list[str]]:
             warnings.append(f"no file matches {pattern!r}")
         found.update(dict.fromkeys(map(os.path.normpath, matches)))
     return list(found), warnings
+
+
+def _test_files(path: str) -> list[str]:
+    """A file itself, whatever its name; below a folder those that are named like tests."""
+    if not Path(path).is_dir():
+        return [path]
+    return sorted(str(file) for file in Path(path).rglob("*") if file.name.endswith(ENDINGS) and file.is_file())
 
 
 def _matches(pattern: str, folder: Path) -> list[str]:

@@ -99,6 +99,17 @@ def test_a_file_that_cannot_be_used_fails_with_the_place(tmp_path: Path, capsys:
     assert expected in capsys.readouterr().out
 
 
+def test_a_folder_is_searched_for_test_files(tmp_path: Path, capsys: Any):
+    (tmp_path / "deep").mkdir()
+    write(tmp_path, rules=RULES, a_test=GOOD)
+    write(tmp_path / "deep", b_test=GOOD.replace("rules.yml", "../rules.yml"))
+    assert main(["rules", "test", str(tmp_path)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    (tmp_path / "empty").mkdir()
+    assert main(["rules", "test", str(tmp_path / "empty")]) == 1
+    assert "no test files there" in capsys.readouterr().err
+
+
 def test_a_test_file_that_is_not_there_fails(tmp_path: Path, capsys: Any):
     assert main(["rules", "test", str(tmp_path / "none.yml")]) == 1
     assert "No such file" in capsys.readouterr().out
