@@ -1,4 +1,4 @@
-"""`reflexarc bench latency`: figures of this machine, with what is needed to repeat them."""
+"""`reflexarc bench latency|rules`: figures of this machine, with what is needed to repeat them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
+from pipeline.cli import bench_rules
 from pipeline.cli.output import print_json
 
 PACKAGES = ("aiokafka", "faust-streaming", "numpy", "msgspec")
@@ -21,14 +22,15 @@ PACKAGES = ("aiokafka", "faust-streaming", "numpy", "msgspec")
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("bench", help="measure latency on this machine")
-    commands = parser.add_subparsers(metavar="latency", required=True)
+    parser = subparsers.add_parser("bench", help="measure latency and the cost of rules on this machine")
+    commands = parser.add_subparsers(metavar="latency|rules", required=True)
     latency = commands.add_parser("latency", help="sample on the bus -> action applied in a local connector")
     latency.add_argument("--rate", type=int, default=1000, help="samples/s in the background (default 1000)")
     latency.add_argument("--faults", type=int, default=300, help="measurements (default 300)")
     latency.add_argument("--kafka", metavar="HOST:PORT", default="", help="through Kafka and Faust (default: embedded)")
     latency.add_argument("--json", action="store_true", help="print JSON")
     latency.set_defaults(handler=run)
+    bench_rules.register(commands)
 
 
 def run(args: argparse.Namespace) -> int:

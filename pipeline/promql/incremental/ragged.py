@@ -14,6 +14,7 @@ from pipeline.promql.incremental.block import Floats, Ints
 from pipeline.promql.numeric import mean
 
 _CELLS: Final = 1 << 17  # of one padded matrix: it stays in the cache
+_TAME: Final = 1e100  # squares of smaller values, and sums of them, stay finite
 
 
 def positions(first: Ints, counts: Ints) -> tuple[Ints, Ints]:
@@ -33,6 +34,10 @@ def _matrices(values: Floats, first: Ints, counts: Ints) -> Iterator[tuple[Ints,
         stop = done + int(np.searchsorted(-ahead, -(width // 2), side="right")) if width > 8 else stop
         chosen = order[done : max(stop, done + 1)]
         steps = np.arange(width)
+        if counts[chosen[-1]] == width:  # sorted: all are as long as the first
+            yield chosen, values[first[chosen, None] + steps]
+            done += len(chosen)
+            continue
         inside = steps < counts[chosen, None]
         where = np.where(inside, first[chosen, None] + steps, first[chosen, None])
         yield chosen, np.where(inside, values[where], 0.0)
@@ -79,6 +84,26 @@ def variances(values: Floats, first: Ints, counts: Ints) -> Floats:
 
 
 def _welford(matrix: Floats, counts: Ints) -> Floats:
+    if not np.all(np.abs(matrix) < _TAME):
+        return _wild_welford(matrix, counts)
+    average, average_c, spread, spread_c = (np.zeros(len(counts)) for _ in range(4))
+    whole = int(counts.min())
+    for step, value in enumerate(np.ascontiguousarray(matrix.T)):
+        delta = value - (average + average_c)
+        new, new_c = _tame_add(delta / (step + 1), average, average_c)
+        wide, wide_c = _tame_add(delta * (value - (new + new_c)), spread, spread_c)
+        if step >= whole:  # some stretches have ended
+            inside = counts > step
+            new, new_c, wide, wide_c = (
+                np.where(inside, now, before) for now, before in ((new, average), (new_c, average_c), (wide, spread), (wide_c, spread_c))
+            )
+        average, average_c, spread, spread_c = new, new_c, wide, wide_c
+    result: Floats = (spread + spread_c) / counts
+    return result
+
+
+def _wild_welford(matrix: Floats, counts: Ints) -> Floats:
+    """The same where infinities may come up."""
     average, average_c, spread, spread_c = (np.zeros(len(counts)) for _ in range(4))
     for step in range(matrix.shape[1]):
         inside, value = counts > step, matrix[:, step]
@@ -91,12 +116,17 @@ def _welford(matrix: Floats, counts: Ints) -> Floats:
     return result
 
 
+def _tame_add(value: Floats, total: Floats, rest: Floats) -> tuple[Floats, Floats]:
+    """`numeric.kahan_add` of each, where no infinity and no NaN is near."""
+    new = total + value
+    return new, rest + np.where(np.abs(total) >= np.abs(value), (total - new) + value, (value - new) + total)
+
+
 def _add(value: Floats, total: Floats, rest: Floats) -> tuple[Floats, Floats]:
     """`numeric.kahan_add` of each."""
-    new = total + value
-    lost = np.where(np.abs(total) >= np.abs(value), (total - new) + value, (value - new) + total)
+    new, new_c = _tame_add(value, total, rest)
     wild = new - new != 0
-    return new, np.where(wild, np.where(np.isinf(new), 0.0, rest), rest + lost)
+    return new, np.where(wild, np.where(np.isinf(new), 0.0, rest), new_c)
 
 
 def by_stretch(values: Floats, first: Ints, counts: Ints, function: Callable[[list[float]], float]) -> Floats:
