@@ -19,6 +19,7 @@ SURGE_RATE: Final = 360.0
 WARM_SECONDS: Final = 6.5  # longer than every window of the rules: a window that is not whole enforces nothing
 SURGE_SECONDS: Final = 5.0  # how long load stays high after the first step up
 WATCH_SECONDS: Final = 12.0  # how long after a bad release failures are counted, without and with
+CALM_SECONDS: Final = 12.0
 ATTACKER: Final = "127.0.0.2"
 FORBIDDEN: Final = 403
 
@@ -68,6 +69,8 @@ async def bad_release_without(stage: Stage) -> int:
     await asyncio.sleep(WATCH_SECONDS)
     failed = _failed(stage.load, since_ms)
     stage.world.break_things()
+    # The policy may act as soon as it enforces: what it only watched must be over by then.
+    await stage.journal.until(lambda: stage.journal.resolved("CheckoutErrors", since_ms), CALM_SECONDS)
     return failed
 
 

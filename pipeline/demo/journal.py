@@ -64,9 +64,15 @@ class Journal:
 
     def firing(self, name: str, since_ms: int) -> tuple[int, AlertFact] | None:
         """The first time since then that an alert of this name fired."""
-        return next(
-            ((at_ms, fact) for at_ms, fact in self.of(AlertFact, since_ms) if fact.alert.name == name and fact.alert.state is AlertState.FIRING), None
-        )
+        return self._turned(name, AlertState.FIRING, since_ms)
+
+    def resolved(self, name: str, since_ms: int) -> tuple[int, AlertFact] | None:
+        """The first time since then that an alert of this name ended."""
+        return self._turned(name, AlertState.RESOLVED, since_ms)
+
+    def _turned(self, name: str, state: AlertState, since_ms: int) -> tuple[int, AlertFact] | None:
+        facts = self.of(AlertFact, since_ms)
+        return next(((at_ms, fact) for at_ms, fact in facts if fact.alert.name == name and fact.alert.state is state), None)
 
     def alerts_from(self, source: str, since_ms: int) -> Iterator[tuple[int, AlertFact]]:
         """Alerts of one source (rule, sigma, external) that fired since then."""

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import random
+import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,11 +59,16 @@ class Service:
         self._server: asyncio.Server | None = None
 
     async def run(self) -> None:
-        """Serve until the process is told to end."""
+        """Serve until SIGTERM; then say that its series end here, so that nobody waits for them."""
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
         self._read_control()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._obey())
-            tasks.create_task(self._report())
+        work = [asyncio.create_task(self._obey()), asyncio.create_task(self._report())]
+        await ended.wait()
+        for task in work:
+            task.cancel()
+        if self.faults.report:
+            await self._send(self._metrics(ended=True))
 
     # --- HTTP ---
 
@@ -149,10 +155,13 @@ class Service:
         while True:
             await asyncio.sleep(REPORT_SECONDS)
             if self.faults.report and not self.faults.dead:
-                with contextlib.suppress(OSError, TimeoutError):
-                    await asyncio.wait_for(_post(self.gateway, self._metrics()), GATEWAY_TIMEOUT_SECONDS)
+                await self._send(self._metrics())
 
-    def _metrics(self) -> bytes:
+    async def _send(self, body: bytes) -> None:
+        with contextlib.suppress(OSError, TimeoutError):
+            await asyncio.wait_for(_post(self.gateway, body), GATEWAY_TIMEOUT_SECONDS)
+
+    def _metrics(self, *, ended: bool = False) -> bytes:
         labels = {"service": "checkout", "site": self.site, "version": self.version, "instance": self.instance}
         now_ms = time.time_ns() // 1_000_000
         probe_seconds = WORK_SECONDS * (1 + self.waiting / WORKERS) + self.faults.latency_ms / 1000
@@ -162,7 +171,8 @@ class Service:
             "service_waiting": self.waiting,
             "service_probe_seconds": probe_seconds,
         }
-        return b"".join(json.dumps({"name": name, "labels": labels, "ts": now_ms, "value": value}).encode() + b"\n" for name, value in values.items())
+        lines = ({"name": name, "labels": labels, "ts": now_ms, "value": "stale" if ended else value} for name, value in values.items())
+        return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
 async def _read_head(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -12,9 +13,13 @@ import msgspec
 from pipeline.signals.errors import DecodeError, shown
 from pipeline.signals.options import Context, Limits, check_size
 
-_WORDS: Final = (
-    {"nan": math.nan} | dict.fromkeys(("inf", "+inf", "infinity", "+infinity"), math.inf) | dict.fromkeys(("-inf", "-infinity"), -math.inf)
-)
+_STALE: Final[float] = struct.unpack("<d", struct.pack("<Q", 0x7FF0_0000_0000_0002))[0]  # Prometheus' stale marker: this series ended here
+_WORDS: Final = {
+    "nan": math.nan,
+    "stale": _STALE,
+    **dict.fromkeys(("inf", "+inf", "infinity", "+infinity"), math.inf),
+    **dict.fromkeys(("-inf", "-infinity"), -math.inf),
+}
 
 
 def explained(data: bytes, error: Exception) -> DecodeError:
@@ -112,7 +117,7 @@ def placed(where: str) -> Iterator[None]:
 
 
 def number(value: Any, where: str = "value") -> float:
-    """A sample's value: a JSON number, or a string for what JSON cannot write ("NaN", "+Inf") and for decimal text.
+    """A sample's value: a JSON number, or a string for what JSON cannot write ("NaN", "+Inf"; "stale": the series ends here) or decimal text.
 
     Raises:
         DecodeError: anything else; null too, because missing is not zero.
@@ -127,7 +132,7 @@ def number(value: Any, where: str = "value") -> float:
             return float(value)
         except (ValueError, OverflowError):
             pass
-    raise DecodeError(f'{where} {shown(value)} is not a number (numbers, or the strings "NaN", "+Inf", "-Inf")')
+    raise DecodeError(f'{where} {shown(value)} is not a number (numbers, or the strings "NaN", "+Inf", "-Inf", "stale")')
 
 
 def label_pairs(value: Any, where: str = "labels") -> tuple[tuple[str, str], ...]:
