@@ -17,6 +17,7 @@ from pipeline.promql import Options as PromqlOptions
 from pipeline.remediate import Governor, Remediator
 from pipeline.rulebook.book import RuleBook
 from pipeline.runtime.detect_stage import DetectStage, Input
+from pipeline.runtime.sources import SourceGuard
 from pipeline.runtime.stages import GovernStage, RemediateStage
 from pipeline.signals import AccessAggregator, DecodeError, Options, decode
 from pipeline.telemetry import Telemetry
@@ -33,8 +34,8 @@ def input_formats(settings: Settings) -> dict[str, tuple[str, str]]:
     return formats
 
 
-def detect_stage(settings: Settings, rules: RuleBook, fault: FaultPoint, telemetry: Telemetry) -> DetectStage:
-    """Detection over every input."""
+def detect_stage(settings: Settings, rules: Callable[[], RuleBook], fault: FaultPoint, telemetry: Telemetry) -> DetectStage:
+    """Detection over every input. `rules` gives the book in force."""
     detect = settings.config.detect
     options = DetectOptions(
         allowed_lateness_ms=detect.allowed_lateness_ms,
@@ -45,8 +46,10 @@ def detect_stage(settings: Settings, rules: RuleBook, fault: FaultPoint, telemet
         promql=PromqlOptions(compat=detect.promql_compat),
     )
     decoding = Options()
-    inputs = {topic: _input(format_, source, decoding) for topic, (format_, source) in input_formats(settings).items()}
-    return DetectStage(Detector(rules, options), inputs, decode_error=DecodeError, fault=fault, on_batch=partial(_count, telemetry))
+    inputs = {
+        topic: _input(format_, source, decoding, _guard(settings, source, rules)) for topic, (format_, source) in input_formats(settings).items()
+    }
+    return DetectStage(Detector(rules(), options), inputs, decode_error=DecodeError, fault=fault, on_batch=partial(_count, telemetry))
 
 
 def remediate_stage(rules: RuleBook, owns: Callable[[str], bool]) -> RemediateStage:
@@ -74,9 +77,14 @@ def _count(telemetry: Telemetry, batch: SignalBatch) -> None:
     telemetry.signals(batch.source, samples=len(batch.values), logs=len(batch.logs), events=len(batch.events))
 
 
-def _input(format_: str, source: str, options: Options) -> Input:
+def _guard(settings: Settings, source: str, rules: Callable[[], RuleBook]) -> SourceGuard | None:
+    spec = settings.config.sources.get(source)
+    return None if spec is None or spec.services is None else SourceGuard(spec.services, rules)
+
+
+def _input(format_: str, source: str, options: Options, guard: SourceGuard | None) -> Input:
     aggregate = AccessAggregator() if format_ == AGGREGATED else None
-    return Input(partial(_decode, format_, source, options), aggregate, store_logs=format_ == STORED)
+    return Input(partial(_decode, format_, source, options), aggregate, store_logs=format_ == STORED, guard=guard)
 
 
 def _decode(format_: str, source: str, options: Options, record: BusRecord) -> SignalBatch:

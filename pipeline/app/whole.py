@@ -116,7 +116,7 @@ class App:
 
     async def _build_detect(self) -> None:
         def make(_owns: object) -> DetectStage:
-            self._detecting = building.detect_stage(self.settings, self.rules, self._fault, self._telemetry)
+            self._detecting = building.detect_stage(self.settings, self._rules_in_force, self._fault, self._telemetry)
             return self._detecting
 
         self.runtime.add_stage(make)
@@ -197,6 +197,9 @@ class App:
             fault=self._fault,
             on_outcome=self._after_outcome,
         )
+
+    def _rules_in_force(self) -> RuleBook:
+        return self.rules
 
     def _grants(self, group: str) -> GrantSpec:
         """From the book in force now, not from the one at the start."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pipeline.model import wire
+from pipeline.model.reasons import Reason
 from pipeline.model.records import AlertFact, Finding, LogDocument, Measurement, Watch, stable_id
 from pipeline.model.signals import SignalBatch
 from pipeline.ports import bus
@@ -18,6 +19,7 @@ from pipeline.ports.execution import FaultPoint
 from pipeline.ports.stage import StepResult
 from pipeline.rulebook.book import RuleBook
 from pipeline.runtime.machines import DetectorLike
+from pipeline.runtime.sources import SourceGuard
 from pipeline.runtime.stages import dead_letter
 
 DETECTOR = "detector"
@@ -56,11 +58,15 @@ class RejectionLike(Protocol):
 
 
 class Input(NamedTuple):
-    """How one topic is read. `aggregate`: makes metrics of its log records. `store_logs`: they also go to the record store."""
+    """How one topic is read.
+
+    `aggregate`: makes metrics of its log records. `store_logs`: they also go to the record store. `guard`: it may not speak for every service.
+    """
 
     decode: Decode
     aggregate: Aggregate | None = None
     store_logs: bool = False
+    guard: SourceGuard | None = None
 
 
 class DetectStage:
@@ -159,6 +165,12 @@ class DetectStage:
         except self._decode_error as error:
             outputs.append(dead_letter(record, str(error), now_ms))
             return None
+        if source.guard is not None:
+            batch, foreign = source.guard.filtered(batch)
+            if foreign:
+                self._count(Reason.SOURCE_NOT_ALLOWED, len(foreign))
+                text = f"{Reason.SOURCE_NOT_ALLOWED}: input {batch.source or record.topic} may not speak for {', '.join(foreign)}"
+                outputs.append(dead_letter(record, text, now_ms))
         if source.store_logs:
             for index, log in enumerate(batch.logs):
                 document = LogDocument(
@@ -188,9 +200,12 @@ class DetectStage:
         return said
 
     def _rejected(self, rejection: RejectionLike, record: BusRecord | None, now_ms: int, outputs: list[OutRecord]) -> None:
-        self.rejected[rejection.reason] = self.rejected.get(rejection.reason, 0) + rejection.count
+        self._count(rejection.reason, rejection.count)
         if record is not None and (rejection.reason in DEAD or (rejection.reason == "late" and record.appended_at_ms - rejection.at_ms > ANCIENT_MS)):
             outputs.append(dead_letter(record, f"{rejection.reason}: {rejection.text}", now_ms))
+
+    def _count(self, reason: str, count: int) -> None:
+        self.rejected[reason] = self.rejected.get(reason, 0) + count
 
     def _result(self, outputs: list[OutRecord], now_ms: int, *, changed: bool) -> StepResult:
         """With the snapshot where something was said, and now and then: it also says how far time had come, which a rewind goes by."""

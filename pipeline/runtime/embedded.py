@@ -20,6 +20,7 @@ from pipeline.ports.clock import Clock
 from pipeline.ports.execution import FaultPoint, IntentLog
 from pipeline.ports.notifier import Notifier
 from pipeline.ports.record import RecordStore
+from pipeline.ports.stage import Rewinding
 from pipeline.runtime import recording
 from pipeline.runtime.host import StageHost
 from pipeline.runtime.intents import SqliteIntents
@@ -28,13 +29,15 @@ from pipeline.runtime.sqlite_bus import SqliteBus
 from pipeline.runtime.sqlite_log import checkpoint
 from pipeline.runtime.stages import dead_letter
 from pipeline.runtime.tail import FileTail, SqlitePlaces
-from pipeline.runtime.topics import NOTICES, OWN
+from pipeline.runtime.topics import NOTICES
 
 LOG: Final = logging.getLogger(__name__)
 _BATCH: Final = 500
 _UPKEEP_S: Final = 2.0
 _TRIM_ROUNDS: Final = 100
 HOUR_MS: Final = 3_600_000
+_KEEP_UNREAD_MS: Final = 7 * 24 * HOUR_MS
+_MARGIN_MS: Final = 300_000
 
 
 def _owns_all(_group: str) -> bool:
@@ -205,18 +208,35 @@ class Embedded:
         while True:
             await asyncio.sleep(_UPKEEP_S)
             await asyncio.to_thread(checkpoint, self.bus.log.path)
-            await self._trim()
+            await self.trim()
 
-    async def _trim(self) -> None:
+    async def trim(self) -> None:
+        """Each process trims what it reads: what nobody has read stays, for a week at most."""
         now_ms = self._clock.now_ms()
-        for topic in (*self._inputs, *OWN):
-            keep_ms = self._keep_inputs_ms if topic in self._inputs else self._keep_own_ms
-            for _ in range(_TRIM_ROUNDS):
-                if not self.bus.log.trim(topic, before_ms=now_ms - keep_ms, up_to=self._read_by_all(topic)):
-                    break
-                await asyncio.sleep(0)  # a step of the stages in between: deleting must not hold up an action
+        for topic, readers in self._readers().items():
+            position = min((self.bus.log.position(name) for name in readers), default=self.bus.log.end())
+            await self._trim_topic(topic, now_ms - self._keep_ms(topic), position)
+            await self._trim_topic(topic, now_ms - _KEEP_UNREAD_MS, self.bus.log.end())
         self.bus.log.trim_intents(before_ms=now_ms - self._keep_own_ms)
 
-    def _read_by_all(self, topic: str) -> int:
-        readers = [name for name, inputs in self._consumers.items() if topic in inputs]
-        return min((self.bus.log.position(name) for name in readers), default=self.bus.log.end())
+    def _readers(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {topics.DEAD_LETTERS: []}
+        for name, inputs in self._consumers.items():
+            for topic in inputs:
+                found.setdefault(topic, []).append(name)
+        return found
+
+    def _keep_ms(self, topic: str) -> int:
+        """Inputs as long as a rewind may want them, our own topics for a look back."""
+        if topic == topics.DEAD_LETTERS:
+            return _KEEP_UNREAD_MS
+        if topic not in self._inputs:
+            return self._keep_own_ms
+        lookbacks = [host.stage.lookback_ms for host in self._hosts if isinstance(host.stage, Rewinding)]
+        return max(self._keep_inputs_ms, max(lookbacks, default=0) + _MARGIN_MS)
+
+    async def _trim_topic(self, topic: str, before_ms: int, up_to: int) -> None:
+        for _ in range(_TRIM_ROUNDS):
+            if not self.bus.log.trim(topic, before_ms=before_ms, up_to=up_to):
+                return
+            await asyncio.sleep(0)  # a step of the stages in between: deleting must not hold up an action
