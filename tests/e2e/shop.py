@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -26,6 +26,8 @@ from pipeline.app import load_config, open_bus, open_store
 from pipeline.model import wire
 from pipeline.model.records import Action, AlertFact, Decision, Outcome, OutcomeStatus
 from pipeline.ports.bus import ACTIONS, FACTS, OUTCOMES, RECORDS, Bus, BusRecord, OutRecord
+from pipeline.ports.record import RecordStore
+from pipeline.record.errors import StoreUnavailableError
 from tests.rigs.process import free_port
 
 PER_SECOND = 100
@@ -394,31 +396,35 @@ class Shop:
         wanted = {("alerts", fact.alert.id) for fact in await self.on_bus(FACTS) if isinstance(fact, AlertFact)}
         wanted |= {("outcomes", record.id) for record in await self.on_bus(OUTCOMES) if isinstance(record, Outcome)}
         wanted |= {("decisions", record.id) for record in await self.on_bus(RECORDS) if isinstance(record, Decision)}
-        store = await open_store(self.config)
-        deadline = time.monotonic() + patience_s
-        try:
-            while True:
-                missing = [f"{kind} {id_}" for kind, id_ in sorted(wanted) if await store.get(kind, id_) is None]
-                if not missing or time.monotonic() > deadline:
-                    return missing
-                await asyncio.sleep(0.5)
-        finally:
-            await store.close()
 
-    async def wrong_log_lines(self, *, patience_s: float = 20.0) -> str:
-        """What is wrong with the background's log lines in the store: each must be there once. Empty is good; call when trading has ended."""
-        wanted = self.sent[self.logs]
-        store = await open_store(self.config)
+        async def look(store: RecordStore) -> list[str]:
+            return [f"{kind} {id_}" for kind, id_ in sorted(wanted) if await store.get(kind, id_) is None]
+
+        return await self._until_stored(look, patience_s)
+
+    async def wrong_log_lines(self, *, patience_s: float = 20.0) -> list[str]:
+        """What is wrong with the background's log lines in the store: each must be there once. Empty is good; end the background first."""
+
+        async def look(store: RecordStore) -> list[str]:
+            wanted, stored = self.sent[self.logs], [document.body["fields"]["event.sequence"] async for document in _every(store, "logs")]
+            lost, doubled = wanted - len(set(stored)), len(stored) - len(set(stored))
+            return [f"{lost} of {wanted} log lines lost, {doubled} doubled"] if lost or doubled else []
+
+        return await self._until_stored(look, patience_s)
+
+    async def _until_stored(self, look: Callable[[RecordStore], Awaitable[list[str]]], patience_s: float) -> list[str]:
+        """Look again until nothing is missing; a store that is just coming up does not answer at first."""
+        missing = ["the store does not answer"]
         deadline = time.monotonic() + patience_s
+        store = await open_store(self.config)
         try:
-            while True:
-                stored = [document.body["fields"]["event.sequence"] async for document in _every(store, "logs")]
-                lost, doubled = wanted - len(set(stored)), len(stored) - len(set(stored))
-                if not lost or time.monotonic() > deadline:
-                    return f"{lost} of {wanted} log lines lost, {doubled} doubled" if lost or doubled else ""
-                await asyncio.sleep(0.5)
+            while missing and time.monotonic() < deadline:
+                with contextlib.suppress(StoreUnavailableError):
+                    missing = await look(store)
+                await asyncio.sleep(0.5 if missing else 0)
         finally:
             await store.close()
+        return missing
 
     async def stale_executions(self) -> list[str]:
         """Changes that were made after their action had expired, or without an action. Empty is good."""
