@@ -8,6 +8,7 @@ from typing import Any
 
 from connectors.envoy.settings import RouteSettings
 from connectors.envoy.state import KINDS
+from pipeline.model.duration import format_instant
 from pipeline.model.target import Target
 from pipeline.ports.connector import Permanent
 
@@ -63,5 +64,5 @@ def _block(
         raise Permanent(f"{target}: {text} is in never_block")
     if until and not now and len(blocked) >= route.max_blocked:
         raise Permanent(f"{target}: {len(blocked)} addresses are blocked, max_blocked allows no more")
-    summary = f"block {text} until {until}" if until else f"unblock {text}"
+    summary = f"block {text} until {format_instant(until)}" if until else f"unblock {text}"
     return {"address": text, "blocked_until_ms": now}, {"address": text, "blocked_until_ms": until}, summary

@@ -1,4 +1,4 @@
-"""`5m` to milliseconds and back: the one converter between what users write and what the code counts.
+"""`5m` to milliseconds and back, and instants as people read them: the one converter between what users write and what the code counts.
 
 Grammar: Prometheus durations, `1y2w3d4h5m6s7ms` in that order, each unit at most once; `0` alone is allowed.
 """
@@ -6,6 +6,7 @@ Grammar: Prometheus durations, `1y2w3d4h5m6s7ms` in that order, each unit at mos
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 _UNITS_MS: Final = {"y": 31_536_000_000, "w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
@@ -39,3 +40,8 @@ def format_duration(ms: int) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return ("-" if ms < 0 else "") + "".join(parts)
+
+
+def format_instant(at_ms: int) -> str:
+    """An instant as RFC 3339 in UTC, to the second."""
+    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
