@@ -137,6 +137,7 @@ DENSE = st.lists(
 DENSE_EXPRESSIONS = [
     *(f"{function}(g[{width}s])" for function in RANGE_FUNCTIONS for width in (3, 9)),
     *(f"{op} by (k) (g)" for op in ("sum", "avg", "min", "max", "stddev", "count")),
+    "predict_linear(g[9s], 4)",
     "sum(sum by (k) (g))",
     "avg(max by (k) (rate(g[9s])))",
     "g / on (k) group_left () max by (k) (g)",

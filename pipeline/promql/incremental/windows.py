@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from pipeline.promql.aggregate import warn_quantile
-from pipeline.promql.incremental import contents
+from pipeline.promql.incremental import contents, ragged
 from pipeline.promql.incremental.block import Block, Bools, Floats, Ints, Moment, Node, checked
 from pipeline.promql.incremental.leaves import Cut, Stretch
 from pipeline.promql.incremental.rows import Number
@@ -22,6 +22,7 @@ from pipeline.promql.plan import Window
 from pipeline.promql.ranged import hint_not_a_counter
 from pipeline.series.columns import Columns
 
+_LINES: Final = frozenset({"deriv", "predict_linear"})
 _HINTED: Final = frozenset({"rate", "increase"})
 
 
@@ -175,13 +176,33 @@ class ContentNode(WindowNode):
         return values, np.ones(len(places), bool)
 
 
+class LineNode(WindowNode):
+    """`deriv` and `predict_linear`: the least squares line through all samples of a window, all series at once."""
+
+    def regular(self, moment: Moment, cut: Cut, places: Ints, args: Sequence[float], /) -> tuple[Floats, Bools]:
+        columns = moment.store.columns
+        rows, low, high = cut.rows[places], cut.low[places], cut.high[places]
+        base, count = columns.origin[rows] + low, high - low
+        origin = columns.times[base] if self._name == "deriv" else np.full(len(rows), moment.at_ms)
+        where, owner = ragged.positions(base, count)
+        x, y = (columns.times[where] - origin[owner]) / 1000, columns.values[where]
+        begins = np.cumsum(count) - count
+        sum_x, sum_y, sum_xy, sum_xx = (ragged.sums(part, begins, count) for part in (x, y, x * y, x * x))
+        slope = (sum_xy - sum_x * sum_y / count) / (sum_xx - sum_x * sum_x / count)
+        intercept = sum_y / count - slope * sum_x / count
+        first = columns.values[base]
+        level = np.logical_and.reduceat(y == first[owner], begins)
+        slope = np.where(level, np.where(np.isinf(first), np.nan, 0.0), slope)
+        intercept = np.where(level, np.where(np.isinf(first), np.nan, first), intercept)
+        return slope if self._name == "deriv" else slope * args[0] + intercept, count > 1
+
+
 class EachNode(WindowNode):
-    """The evaluator's function per series; kept where the samples and the arguments are the same, unless the instant matters too."""
+    """The evaluator's function per series; kept where the samples and the arguments are the same."""
 
     def __init__(self, name: str, stretch: Stretch, args: Sequence[Number]) -> None:
         super().__init__(name, stretch, args)
         self._kept: dict[int, tuple[tuple[object, ...], float | None]] = {}
-        self._moves = name == "predict_linear"
 
     def regular(self, moment: Moment, cut: Cut, places: Ints, args: Sequence[float], /) -> tuple[Floats, Bools]:
         version = moment.store.columns.version
@@ -189,7 +210,7 @@ class EachNode(WindowNode):
         found: list[float | None] = []
         kept: dict[int, tuple[tuple[object, ...], float | None]] = {}
         for place, row in zip(places.tolist(), cut.rows[places].tolist(), strict=True):
-            key = (int(cut.low[place]), int(cut.high[place]), int(version[row]), moment.at_ms if self._moves else 0, *map(repr, args))
+            key = (int(cut.low[place]), int(cut.high[place]), int(version[row]), *map(repr, args))
             known = self._kept.get(row)
             if known is None or known[0] != key:
                 times, samples = self._stretch.selected.series[place].window(cut.after_ms, cut.end_ms)
@@ -202,10 +223,10 @@ class EachNode(WindowNode):
 
 def window_node(name: str, stretch: Stretch, args: Sequence[Number]) -> WindowNode:
     """The node of a range function."""
-    kind = EdgeNode if name in _EDGES else ContentNode if name in contents.KINDS else EachNode
+    kind = EdgeNode if name in _EDGES else ContentNode if name in contents.KINDS else LineNode if name in _LINES else EachNode
     return kind(name, stretch, args)
 
 
 def is_incremental(name: str) -> bool:
-    """Whether a range function needs no look at the samples that stay in its window (or, for sums of fractions, only where some came or went)."""
-    return name in _EDGES or name in contents.KINDS
+    """Whether a range function has a columnar form."""
+    return name in _EDGES or name in contents.KINDS or name in _LINES
