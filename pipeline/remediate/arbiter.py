@@ -2,7 +2,7 @@
 
 Order (DESIGN section 5): operator > revert > add capacity or drain what is bad > move traffic > roll back > remove capacity > restart.
 Guarantee: one action in flight per target; capacity is never removed while anything else of the group is on its way, being measured, or failed
-over; adding capacity waits for nothing but an action in flight on the same target.
+over; adding capacity waits for nothing but an action in flight on the same target; leaving an ill site does not wait for a version to be judged.
 """
 
 from __future__ import annotations
@@ -118,6 +118,8 @@ def _contradicts(wish: Claim, claim: Claim) -> bool:
         return False
     if wish.verb == "restart":
         return claim.verb not in {"notify", "call", "block"}
+    if wish.verb == "fail_over" and claim.verb == "shift_traffic" and claim.target != wish.target:
+        return False  # leaving a site that is ill does not wait for what is being learnt about a version: they turn different knobs
     same_matter = {wish.verb, claim.verb} <= TRAFFIC or {wish.verb, claim.verb} <= VERSIONS
     return same_matter and (claim.in_flight or wish.rank >= claim.rank)
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from pipeline.model.duration import format_instant
 from pipeline.model.reasons import Reason, Verdict
 from pipeline.model.records import Action, Budget, Grant, Outcome, OutcomeStatus, Proposal, stable_id
 from pipeline.model.target import Target
@@ -321,14 +322,16 @@ def advance(turn: Turn) -> None:
 
 def describe(action: Action) -> str:
     """The action in a few words for a person."""
-    wish = ", ".join(f"{name} {_brief(value)}" for name, value in action.desired.items())
+    wish = ", ".join(_wish(name, value) for name, value in action.desired.items())
     return f"{'undo: ' if action.reverts else ''}{action.verb} of {action.target} to {wish}"
 
 
-def _brief(value: Any) -> str:
+def _wish(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
-        return " ".join(f"{name}={item}" for name, item in value.items())
-    return str(value)
+        return f"{name} " + " ".join(f"{part}={item}" for part, item in value.items())
+    if name.endswith("_until_ms") and isinstance(value, int) and value:
+        return f"{name.removesuffix('_ms').replace('_', ' ')} {format_instant(value)}"
+    return f"{name} {value}"
 
 
 def about(action: Action, mode: str = "") -> About:

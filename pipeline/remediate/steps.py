@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.model.reasons import Reason, Verdict
-from pipeline.model.records import stable_id
+from pipeline.model.records import AlertState, stable_id
 from pipeline.remediate import dispatch, follow, guards, incidents, results, verify
 from pipeline.remediate.planners import Case, Plan, Refusal
 from pipeline.remediate.plans import draft, expressions, names_of, plan, policy_of, step_of
-from pipeline.remediate.state import Run
+from pipeline.remediate.state import AlertEntry, Run
 from pipeline.remediate.templates import TemplateError, render
 from pipeline.remediate.turn import About, Hold, Turn
 from pipeline.rulebook.spec import Policy, Step
@@ -38,11 +38,24 @@ def drive(turn: Turn, run: Run) -> Hold | None:
         return _notify(turn, run, step, names_of(entry, service))
     hold = _blocked(turn, run, step)
     if hold is None:
-        plans = plan(run, step, Case(service, getattr(step, step.verb), names_of(entry, service), turn.state.observed, turn.now_ms, _key(run)))
+        spec, names = getattr(step, step.verb), names_of(entry, service)
+        plans = plan(run, step, Case(service, spec, names, turn.state.observed, turn.now_ms, _key(run), _as_ill(turn, entry)))
         if isinstance(plans, Refusal):
             return _refusal(turn, run, policy, plans)
         hold = _send(turn, run, policy, step, plans)
     return None if hold is None else _held(turn, run, policy, hold)
+
+
+def _as_ill(turn: Turn, entry: AlertEntry) -> frozenset[str]:
+    """Versions and backends of which the same alert fires with at least half the value: what they have in common is to blame, not the version."""
+    own, found = entry.alert, set()
+    for other in turn.state.alerts.values():
+        alert = other.alert
+        same = alert.name == own.name and alert.id != own.id and other.service == entry.service and alert.state is AlertState.FIRING
+        if same and own.value is not None and alert.value is not None and 2 * alert.value >= own.value:
+            found |= {alert.labels.get("version", ""), alert.labels.get("backend", "")}
+    own_names = {own.labels.get("version", ""), own.labels.get("backend", ""), ""}
+    return frozenset(found - own_names)
 
 
 def _key(run: Run) -> str:

@@ -35,7 +35,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a planner looks at. `names` fill templates; `observed`: last read, by target text; `key`: unique per attempt."""
+    """What a planner looks at. `names` fill templates; `observed`: last read, by target text; `key`: unique per attempt.
+
+    `as_ill`: versions and backends of which the same alert says as much, so that going there is no cure.
+    """
 
     service: Service
     spec: Any
@@ -43,6 +46,7 @@ class Case:
     observed: Mapping[str, Seen]
     now_ms: int
     key: str
+    as_ill: frozenset[str] = frozenset()
 
     def seen(self, target: Target) -> Mapping[str, Any]:
         """What was last read of the target; empty where nothing was."""

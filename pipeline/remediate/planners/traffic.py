@@ -1,6 +1,7 @@
 """Planners that move traffic: weights over backends, shares over sites.
 
-Guarantee: whole percents that sum to 100, never all on what is known to be dead, and no move at all when nothing healthy is left to take it.
+Guarantee: whole percents that sum to 100, never all on what is known to be dead, and no move at all when nothing healthy is left to take it, or
+when the same alert says as much of all that would take it.
 """
 
 from __future__ import annotations
@@ -67,6 +68,10 @@ def _away(case: Case, target: Target) -> Plan | Refusal:
         return Refusal(
             Reason.NO_HEADROOM, f"No healthy backend of {case.service.name} is left to take the traffic of {leaving}.", evidence, retry=True
         )
+    ill = sorted(name for name in others if case.as_ill & {name, _version(case, name)})
+    if len(ill) == len(others):
+        text = f"{', '.join(ill)} of {case.service.name} is as ill as {leaving}, so moving traffic there is no cure."
+        return Refusal(Reason.NO_HEADROOM, text, {"weights": now, "away_from": leaving, "as_ill": ill}, retry=True)
     if not any(others.values()):
         others = {name: float(_catalogue_weight(case, name)) for name in others}
     keeps = min(case.spec.to_percent, int(now[leaving])) if sum(now.values()) == 100 else case.spec.to_percent
@@ -87,6 +92,10 @@ def backend_of(case: Case, what: str, value: str) -> str | None:
             if place.backend and case.seen(place.target).get("version") == value:
                 return place.backend
     return None
+
+
+def _version(case: Case, name: str) -> str:
+    return next((str(case.seen(place.target).get("version", "")) for place in case.places("workload") if place.backend == name), "")
 
 
 def _backend_dead(case: Case, name: str) -> bool:

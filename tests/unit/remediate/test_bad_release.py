@@ -6,8 +6,8 @@ from pipeline.model.records import IncidentState
 from tests.unit.remediate.lab import BAD_RELEASE, START_MS, Lab, book
 
 
-def lab() -> Lab:
-    lab = Lab(book(policies=[BAD_RELEASE]))
+def lab(**changes) -> Lab:
+    lab = Lab(book(policies=[BAD_RELEASE | changes]))
     lab.tick()
     lab.observe("edge://route/checkout", weights={"v1": 80, "v2": 20})
     lab.observe("shop://workload/checkout-v1", replicas=2, ready=2, version="v1")
@@ -65,3 +65,21 @@ def test_a_doubled_fact_grant_or_outcome_changes_nothing():
     for event, _ in list(world.inputs):
         assert world.give(event) == []
     assert world.machine.snapshot() == before
+
+
+def test_a_version_is_not_to_blame_while_the_others_are_as_ill():
+    """Simulator, seed 427: a slow site made both versions fail; traffic was crowded onto the stable one, and the new one rolled back for nothing."""
+    world = lab(when={"alertname": "CheckoutErrors", "version": "v2"})
+    world.alert(labels={"version": "v1"}, value=0.4)
+    effects = world.alert(value=0.3)
+    assert world.actions(effects) == []
+    assert world.reasons(effects) == ["no_headroom"]
+    assert "v1 of checkout is as ill as v2" in world.decisions(effects)[0].text
+    world.resolve(labels={"version": "v1"})
+    assert [action.verb for action in world.actions(world.wait(6000))] == ["shift_traffic"]
+
+
+def test_a_trace_of_the_same_trouble_elsewhere_does_not_hold_the_cure_back():
+    world = lab(when={"alertname": "CheckoutErrors", "version": "v2"})
+    world.alert(labels={"version": "v1"}, value=0.06)
+    assert [action.verb for action in world.actions(world.alert(value=0.9))] == ["shift_traffic"]
