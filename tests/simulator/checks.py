@@ -74,7 +74,7 @@ def _turns(story: Story) -> Iterator[str]:
 
 def _budgets(story: Story) -> Iterator[str]:
     """A policy touches no more targets than its budget says."""
-    for policy in book(story.scenario.variant, story.mode, story.scenario.least).policies:
+    for policy in book(story.scenario.variant, story.mode, story.scenario.least, story.scenario.canary_percent).policies:
         guard = policy.guard
         touched: dict[Target, int] = {}
         for at_ms, action, target, *_ in story.writes():

@@ -41,7 +41,7 @@ FIRST = {
     "wrong_scale": '\n      - scale: {target: "local://workload/checkout-canary", replicas: MORE}'
     + VERIFY
     + "\n        on_failure: next\n        then: stop",
-    "wrong_weights": "\n      - shift_traffic: {weights: {v1: 75, v2: 25}}" + VERIFY + "\n        on_failure: revert\n        then: stop",
+    "wrong_weights": "\n      - shift_traffic: {weights: {v1: STABLE, v2: CANARY}}" + VERIFY + "\n        on_failure: revert\n        then: stop",
     "half_shift": '\n      - shift_traffic: {away_from: {version: "{{ version }}"}, to_percent: 5}'
     + VERIFY
     + "\n        on_failure: revert\n        then: next",
@@ -97,9 +97,10 @@ METRICS = ("http_requests_total", "http_request_duration_seconds_bucket", "servi
 
 
 @cache
-def book(variant: str, mode: str, least: int) -> RuleBook:
-    """The rule book of a policy variant. `mode` is what the administrator grants, `least` the fewest replicas."""
-    steps = FIRST[variant] + (ROLL_BACK if variant == "half_shift" else SHIFT + ROLL_BACK)
+def book(variant: str, mode: str, least: int, percent: int) -> RuleBook:
+    """The rule book of a policy variant. `mode` is what the administrator grants, `least` the fewest replicas, `percent` the canary's share."""
+    first = FIRST[variant].replace("STABLE", str(102 - percent)).replace("CANARY", str(percent - 2))  # as good as nothing
+    steps = first + (ROLL_BACK if variant == "half_shift" else SHIFT + ROLL_BACK)
     files = {"alerts.yaml": ALERTS, "policies.yaml": POLICIES.replace("STEPS", steps).replace("MIN", str(least)).replace("MORE", str(max(3, least)))}
     loaded = load_rulebook(files, grants={"*": GrantSpec.model_validate({"mode": mode})}, known_metrics=METRICS)
     if loaded.book is None:

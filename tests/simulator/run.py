@@ -52,7 +52,7 @@ class Simulation:
         self.loop = VirtualLoop()
         self.service = Service(scenario)
         self.plant = Plant(scenario, self.service, self.loop)
-        book = rules.book(scenario.variant, mode, scenario.least)
+        book = rules.book(scenario.variant, mode, scenario.least, scenario.canary_percent)
         self.connectors = {name: PlantConnector(name, self.plant, self.loop) for name in ("edge", "local")}
         self.engine = Engine(scenario, book, self.connectors, targets_of(book), self.loop)
 
