@@ -79,3 +79,33 @@ def test_a_batch_does_what_its_rows_do(samples):
     assert [(series.labels, series.times.tobytes(), series.values.tobytes()) for series in one] == [
         (series.labels, series.times.tobytes(), series.values.tobytes()) for series in other
     ]
+
+
+MANY = [Labels.of(__name__=name, i=str(instance)) for name in ("a", "b") for instance in range(30)]
+ROUND = st.lists(st.tuples(st.sampled_from(MANY), st.integers(-8, 3), st.sampled_from([0.0, 1.0, 2.5, STALE_NAN])), max_size=20)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rounds=st.lists(st.tuples(ROUND, st.booleans(), st.booleans()), max_size=8))
+def test_a_large_batch_does_what_its_rows_do(rounds):
+    one, other = SeriesStore(allowed_lateness_ms=5), SeriesStore(allowed_lateness_ms=5)
+    clock = 0
+    for extra, twice, evicts in rounds:
+        clock += 4
+        samples = [(labels, clock, float(place)) for place, labels in enumerate(MANY)] + [
+            (labels, clock + off, value) for labels, off, value in extra
+        ]
+        if twice:
+            samples += [(labels, clock + 1, 7.0) for labels in MANY]
+        results = [one.append(*sample) for sample in samples]
+        report = other.extend([row[0] for row in samples], [row[1] for row in samples], [row[2] for row in samples])
+        assert report.refused == [(row, result) for row, result in enumerate(results) if result.refused]
+        kinds = (Appended.STORED, Appended.LATE, Appended.REPLACED)
+        assert (report.stored, report.late, report.replaced) == tuple(results.count(kind) for kind in kinds)
+        if evicts:
+            assert one.evict(clock - 9) == other.evict(clock - 9)
+        assert [contents(series) for series in one] == [contents(series) for series in other]
+
+
+def contents(series):
+    return series.labels, series.times.tobytes(), series.values.tobytes(), series.rising, series.newest_at_ms, series.first_sample_at_ms
