@@ -49,7 +49,8 @@ def detect_stage(settings: Settings, rules: Callable[[], RuleBook], fault: Fault
     inputs = {
         topic: _input(format_, source, decoding, _guard(settings, source, rules)) for topic, (format_, source) in input_formats(settings).items()
     }
-    return DetectStage(Detector(rules(), options), inputs, decode_error=DecodeError, fault=fault, on_batch=partial(_count, telemetry))
+    count = partial(_count, telemetry)
+    return DetectStage(Detector(rules(), options), inputs, decode_error=DecodeError, fault=fault, on_batch=count, on_late=telemetry.late)
 
 
 def remediate_stage(rules: RuleBook, owns: Callable[[str], bool]) -> RemediateStage:

@@ -30,9 +30,11 @@ ANCIENT_MS = 86_400_000  # a sample that is late by more than this is not late b
 Decode = Callable[[BusRecord], SignalBatch]
 OnBatch = Callable[[SignalBatch], None]
 """Told of every batch that is fed (not of those that are rewound), for metrics."""
+OnLate = Callable[[str, int], None]
+"""Told of samples that came too late: input and number."""
 
 
-def _no_hook(_batch: SignalBatch) -> None:
+def _no_hook(*_args: object) -> None:
     """Nobody counts."""
 
 
@@ -75,11 +77,18 @@ class DetectStage:
     name = "detect"
 
     def __init__(
-        self, detector: DetectorLike, inputs: Mapping[str, Input], *, decode_error: type[Exception], fault: FaultPoint, on_batch: OnBatch = _no_hook
+        self,
+        detector: DetectorLike,
+        inputs: Mapping[str, Input],
+        *,
+        decode_error: type[Exception],
+        fault: FaultPoint,
+        on_batch: OnBatch = _no_hook,
+        on_late: OnLate = _no_hook,
     ) -> None:
         self._detector, self._inputs, self._decode_error, self._fault = detector, inputs, decode_error, fault
         self.inputs: tuple[str, ...] = (*inputs, bus.WATCHES)
-        self._on_batch = on_batch
+        self._on_batch, self._on_late = on_batch, on_late
         self._stored_at_ms = 0
         self._flush_at_ms: int | None = None
         self.rejected: dict[str, int] = {}  # by reason; telemetry reads it
@@ -173,6 +182,8 @@ class DetectStage:
                 outputs.append(dead_letter(record, text, now_ms))
         if source.store_logs:
             for index, log in enumerate(batch.logs):
+                if log.at_ms > record.appended_at_ms + ANCIENT_MS:
+                    continue  # the detector makes it a dead letter; a store that keeps dated indices would keep one of the year 2100 for ever
                 document = LogDocument(
                     id=stable_id(record.topic, record.partition, record.offset, index), at_ms=log.at_ms, message=log.message, fields=dict(log.fields)
                 )
@@ -201,6 +212,8 @@ class DetectStage:
 
     def _rejected(self, rejection: RejectionLike, record: BusRecord | None, now_ms: int, outputs: list[OutRecord]) -> None:
         self._count(rejection.reason, rejection.count)
+        if rejection.reason == "late":
+            self._on_late(record.topic if record else "", rejection.count)
         if record is not None and (rejection.reason in DEAD or (rejection.reason == "late" and record.appended_at_ms - rejection.at_ms > ANCIENT_MS)):
             outputs.append(dead_letter(record, f"{rejection.reason}: {rejection.text}", now_ms))
 

@@ -11,6 +11,7 @@ import aiohttp
 import cramjam
 import pytest
 
+from pipeline.app import open_store
 from pipeline.model import wire
 from pipeline.model.records import AlertFact, AlertState, DeadLetter
 from pipeline.ports.bus import ACTIONS, COMMANDS, DEAD_LETTERS, FACTS, GRANTS, OUTCOMES, PROPOSALS, RECORDS, WATCHES
@@ -139,6 +140,10 @@ async def run_on_bad_records(shop: Shop) -> None:
         expected = {shop.metrics: samples, shop.logs: log_lines} | dict.fromkeys(OWN_TOPICS, own) | {RECORDS: own[:3]}
         wrong = await asyncio.gather(*(complaints(shop, topic, bad, letters) for topic, bad in expected.items()))
         assert [text for texts in wrong for text in texts] == []
+        assert await shop.until_metric(f'pipeline_signals_late_total{{input="{shop.metrics}"}}', lambda value: value == 2, 1) == 2
+        store = await open_store(shop.config)
+        assert (await store.search("logs", since_ms=time.time_ns() // 1_000_000 + 86_400_000)).documents == []
+        await store.close()
         refused = [letter.payload[:80] for (topic, *_), letter in letters.items() if topic in {shop.metrics, shop.logs}]
         assert len(refused) == len(samples) + len(log_lines), "strange, but good, and refused all the same"
 
