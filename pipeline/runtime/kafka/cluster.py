@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from pipeline.runtime.topics import NOTICES, OWN
 
 INTENTS: Final = "intents"
 MAX_BYTES: Final = 16 << 20
+_LOOKS: Final = 100
+_LOOK_S: Final = 0.1
 _HOUR_MS: Final = 3_600_000
 _KEEP_OWN: Final = {"retention.ms": str(7 * 24 * _HOUR_MS), "max.message.bytes": str(MAX_BYTES)}
 _COMPACT: Final = {
@@ -100,13 +103,8 @@ async def prepare(cluster: Cluster, inputs: tuple[str, ...], tables: Mapping[str
             )
         width = next(iter(counts.values()), 1)
         wanted = _wanted(cluster, inputs, tables, width)
-        for name, topic in wanted.items():
-            there = existing.get(name)
-            if there is not None and there != topic.num_partitions:
-                raise ClusterError(
-                    f"topic {name} has {there} partitions, but {topic.num_partitions} are needed; change kafka.partitions, or remake it"
-                )
         await _create(admin, [topic for name, topic in wanted.items() if name not in existing])
+        await _check(admin, wanted)
     finally:
         await admin.close()
     return width
@@ -125,6 +123,19 @@ def _wanted(cluster: Cluster, inputs: tuple[str, ...], tables: Mapping[str, str]
 
 def _topic(cluster: Cluster, name: str, partitions: int, configs: Mapping[str, str]) -> NewTopic:
     return NewTopic(name, num_partitions=partitions, replication_factor=cluster.replication, topic_configs=dict(configs))
+
+
+async def _check(admin: AIOKafkaAdminClient, wanted: Mapping[str, NewTopic]) -> None:
+    """Wait until every topic is known to the broker, and compare: a topic may have been there under our name, made by another worker or by hand."""
+    for _ in range(_LOOKS):
+        existing = await _partitions(admin)
+        if wanted.keys() <= existing.keys():
+            break
+        await asyncio.sleep(_LOOK_S)
+    for name, topic in wanted.items():
+        there = existing.get(name, 0)
+        if there != topic.num_partitions:
+            raise ClusterError(f"topic {name} has {there} partitions, but {topic.num_partitions} are needed; change kafka.partitions, or remake it")
 
 
 async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
