@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Final
 
 from pipeline import __version__
+from pipeline.cli.output import fail
 
 COMMANDS: Final = {
     "demo": ("pipeline.cli.demo", "see it heal a real system: Envoy, local processes, load"),
@@ -46,6 +47,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `reflexarc ... | head`
         sys.stderr.close()
         return 0
+    except _foreseen() as error:  # evaluated only when something was raised
+        return fail(str(error) or type(error).__name__)
+
+
+def _foreseen() -> tuple[type[Exception], ...]:
+    """What a person has to change or wait for: wrong files, a full disk, a store or bus that is away. Anything else is a bug, and shown whole."""
+    import sqlite3
+
+    from pipeline.app.settings import SettingsError
+    from pipeline.ports.connector import ConnectorError
+    from pipeline.record.errors import StoreError
+
+    clients = sys.modules.get("aiokafka.errors")  # nobody raises Kafka's errors who has not loaded them
+    kafka = (clients.KafkaError,) if clients else ()
+    return (SettingsError, StoreError, ConnectorError, OSError, sqlite3.Error, *kafka)
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

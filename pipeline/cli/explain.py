@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from rich.console import Console
-
-from pipeline.cli import story
+from pipeline.cli import story, telling
 from pipeline.cli.output import add_common, fail, print_json, with_store
 from pipeline.ports.record import RecordStore
 
@@ -19,7 +17,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "subject",
         nargs="?",
         default="last",
-        help="incident, alert or action id, or the name of a service, policy or alert (default: the last incident)",
+        help="incident, alert or action id, or the name of a service, policy, alert or rule (default: the last incident)",
     )
     add_common(parser)
     parser.set_defaults(handler=run)
@@ -37,5 +35,5 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(found.to_json())
     else:
-        Console(soft_wrap=True).print(story.render(found))
+        telling.tell(found)
     return 0

@@ -7,10 +7,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
-
-from pipeline.cli import story
-from pipeline.cli.output import add_common, fail, print_json, print_table, when, with_store
+from pipeline.cli import story, telling
+from pipeline.cli.output import add_common, fail, print_json, print_table, printable, when, with_store
 from pipeline.ports.record import RecordStore
 
 OPEN_STATES = ["open", "acting", "verifying", "escalated"]
@@ -61,7 +59,8 @@ def run_show(args: argparse.Namespace) -> int:
         print_json(found.to_json())
         return 0
     incident = found.incidents[0]
-    print(f"{incident['title']}  [{incident['state']}]  {incident['id']}")
-    print_table(("WHEN", "WHAT", "ID"), [(when(at_ms), what, id_) for at_ms, what, id_ in incident["timeline"]])
-    Console(soft_wrap=True).print(story.render(found))
+    print(f"{printable(incident['title'])}  [{incident['state']}]  {incident['id']}  opened {when(incident['opened_at_ms'])}")
+    opened_ms = incident["opened_at_ms"]
+    print_table(("WHEN", "WHAT", "ID"), [(telling.offset(at_ms, opened_ms), what, id_) for at_ms, what, id_ in incident["timeline"]])
+    telling.tell(found)
     return 0

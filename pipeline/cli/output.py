@@ -22,11 +22,16 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Columns as wide as their widest cell; the header only on a terminal or when there are rows."""
-    table = [list(columns), *([str(cell) for cell in row] for row in rows)]
+    """A header and rows, columns as wide as their widest cell."""
+    table = [list(columns), *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(row[index]) for row in table) for index in range(len(columns))]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def printable(text: str) -> str:
+    """The text without control characters: what came from outside must not steer the terminal of who reads it. Line ends stay."""
+    return "".join(character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def fail(message: str) -> int:

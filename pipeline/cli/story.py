@@ -6,23 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from rich.console import Group, RenderableType
-from rich.text import Text
-from rich.tree import Tree
-
-from pipeline.cli.output import when
 from pipeline.ports.record import RecordStore
 
 _LIMIT: Final = 500
-_STYLE: Final = {
-    "act": "bold green",
-    "hold": "yellow",
-    "drop": "magenta",
-    "fail": "red",
-    "note": "dim",
-    "applied": "bold green",
-    "firing": "bold red",
-}
 
 Body = Mapping[str, Any]
 
@@ -44,7 +30,7 @@ class Story:
 
 
 async def find(store: RecordStore, subject: str) -> Story | None:
-    """The story behind an incident id, alert id, action id, or the name of an alert, policy or service (its latest); None when nothing is known.
+    """The story behind an incident id, alert id, action id, or the name of an alert, policy, rule or service (its latest); None: nothing known.
 
     `last` means the latest incident.
     """
@@ -106,8 +92,11 @@ async def _by_name(store: RecordStore, name: str) -> Story | None:
             actions = await _each(store, "actions", [decision["action_id"] for decision in decisions if decision.get("action_id")])
             outcomes = await _all(store, "outcomes", {"action_id": [action["id"] for action in actions]}) if actions else []
             return Story(f"{field} {name}", [], [], decisions, actions, outcomes)
-    alerts = await _all(store, "alerts", {"name": name}, limit=1)
-    return await _around(store, "alerts", alerts[0]) if alerts else None
+    for field in ("name", "rule_id"):
+        alerts = await _all(store, "alerts", {field: name}, limit=1)
+        if alerts:
+            return await _around(store, "alerts", alerts[0])
+    return None
 
 
 async def _all(store: RecordStore, kind: str, where: Mapping[str, Any], limit: int = _LIMIT) -> list[Body]:
@@ -118,47 +107,3 @@ async def _all(store: RecordStore, kind: str, where: Mapping[str, Any], limit: i
 async def _each(store: RecordStore, kind: str, ids: Sequence[str]) -> list[Body]:
     documents = [await store.get(kind, id_) for id_ in dict.fromkeys(ids)]
     return [document.body for document in documents if document is not None]
-
-
-def render(story: Story) -> RenderableType:
-    """The story as a tree for a person at 3 a.m."""
-    tree = Tree(Text(story.subject, style="bold"))
-    for incident in story.incidents:
-        ended = f", ended {when(incident['resolved_at_ms'])} ({incident.get('ended') or incident['state']})" if incident.get("resolved_at_ms") else ""
-        tree.add(f"{incident['title']}: [bold]{incident['state']}[/bold], opened {when(incident['opened_at_ms'])}{ended}")
-    _branch(tree, "what fired", story.alerts, _alert)
-    _branch(tree, "what was decided, and why", story.decisions, _decision)
-    outcomes = {outcome["action_id"]: outcome for outcome in story.outcomes}
-    _branch(tree, "what was done", story.actions, lambda action: _action(action, outcomes.get(action["id"])))
-    return Group(tree)
-
-
-def _branch(tree: Tree, title: str, items: Sequence[Body], render_one: Any) -> None:
-    branch = tree.add(Text(title if items else f"{title}: nothing on record", style="cyan"))
-    for item in items:
-        branch.add(render_one(item))
-
-
-def _alert(alert: Body) -> Text:
-    labels = ", ".join(f"{name}={value}" for name, value in alert["labels"].items() if name != "alertname")
-    ended = f", {alert['ended']} at {when(alert['resolved_at_ms'])}" if alert.get("ended") else ""
-    text = Text(f"{alert['name']} ({labels}) value {alert['value']}, active {when(alert['active_at_ms'])}, fired {when(alert['fired_at_ms'])}{ended}")
-    summary = alert["annotations"].get("summary") or alert["annotations"].get("description")
-    return text.append(f"\n  {summary}", style="dim") if summary else text
-
-
-def _decision(decision: Body) -> Text:
-    text = Text(f"{when(decision['at_ms'])[11:]} ").append(f"{decision['verdict']} {decision['reason']}", style=_STYLE.get(decision["verdict"], ""))
-    text.append(f": {decision['text']}")
-    if decision.get("evidence"):
-        text.append("\n  " + ", ".join(f"{name}={value}" for name, value in decision["evidence"].items()), style="dim")
-    return text
-
-
-def _action(action: Body, outcome: Body | None) -> Text:
-    what = f"{action['verb']} {action['target']} -> {action['desired']}"
-    text = Text(f"{when(action['at_ms'])[11:]} {what} (policy {action['policy'] or '-'}, id {action['id']})")
-    if outcome is None:
-        return text.append("\n  no outcome yet", style="yellow")
-    text.append(f"\n  {outcome['status']}", style=_STYLE.get(outcome["status"], "yellow"))
-    return text.append(f" {outcome['summary'] or outcome['error']}")
