@@ -87,10 +87,10 @@ class Compiled:
         """
         program = self._served(view)
         if program is not None and isinstance(view, SeriesStore):
-            rows, notes = program.vector(view, at_ms)
+            rows, notes = program.rows(view, at_ms)
             if self.kind is Kind.SCALAR:
                 return Scalar(rows[0][1], notes)
-            return Vector([Row(labels, value) for labels, value in rows], notes)
+            return Vector(rows, notes)
         return self.evaluate(view, at_ms)
 
     def evaluate(self, view: SeriesView, at_ms: int) -> Result:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 
-from pipeline.model.labels import EMPTY, Labels
+from pipeline.model.labels import EMPTY
 from pipeline.promql import functions as fn
 from pipeline.promql.aggregate import PICKERS, REDUCERS, Grouping
 from pipeline.promql.binary import VectorVectorOp
@@ -29,7 +29,7 @@ from pipeline.promql.plan import Options, ScalarOp, VectorOp
 from pipeline.promql.relabel import LabelJoinOp, LabelReplaceOp
 from pipeline.promql.tree import SET_OPERATORS, Aggregation, Binary, Call, Instant, Kind, Negation, Paren, Range, Subquery, unwrap, walk
 from pipeline.promql.tree import Node as Tree
-from pipeline.promql.values import Notes
+from pipeline.promql.values import Notes, Row
 from pipeline.series import Selector, SeriesStore, SeriesView
 
 LEAST_SERIES: Final = 40
@@ -81,7 +81,7 @@ class Program:
     node: Node | Number
     options: Options
 
-    def vector(self, store: SeriesStore, at_ms: int) -> tuple[list[tuple[Labels, float]], Notes]:
+    def rows(self, store: SeriesStore, at_ms: int) -> tuple[list[Row], Notes]:
         """The rows at an instant; of a number, one without labels.
 
         Raises:
@@ -90,9 +90,9 @@ class Program:
         moment = Moment(store, at_ms, self.options)
         if isinstance(self.node, Number):
             frame = moment.frame()
-            return [(EMPTY, self.node.number(moment, frame))], frame.notes()
+            return [Row(EMPTY, self.node.number(moment, frame))], frame.notes()
         block = checked(self.node.block(moment))
-        return list(zip(block.labels(), block.values.tolist(), strict=True)), block.notes
+        return list(map(Row, block.labels(), block.values.tolist())), block.notes
 
 
 class Graph:
