@@ -14,6 +14,7 @@ from pipeline.app.settings import Settings, SettingsError, load_config, load_rul
 from pipeline.app.whole import ROLES, App
 from pipeline.runtime.faults import VARIABLE, FaultError
 from pipeline.runtime.lock import AlreadyRunningError
+from pipeline.runtime.parts import CannotStartError
 
 STOP_S: Final = 10.0
 
@@ -36,13 +37,36 @@ async def _live(app: App) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        await app.start()
+        await _started(app, stop)
         await stop.wait()
+    except (CannotStartError, OSError) as error:
+        sys.stderr.write(f"reflexarc: {error}\n")
+        return 1
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-        await asyncio.wait_for(app.stop(), STOP_S)
+        await _stopped(app)
     return 0
+
+
+async def _started(app: App, stop: asyncio.Event) -> None:
+    """Return when it runs, or when a signal came first: it may be waiting for a broker that is not there."""
+    starting, stopping = asyncio.create_task(app.start()), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+    finally:
+        for task in (starting, stopping):
+            task.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
+
+
+async def _stopped(app: App) -> None:
+    try:
+        await asyncio.wait_for(app.stop(), STOP_S)
+    except TimeoutError:  # everything is durable as it is: the next start goes on from there
+        sys.stderr.write(f"reflexarc: not everything ended within {STOP_S:g} s; it is left to the next start\n")
 
 
 __all__ = ["App", "Settings", "run"]

@@ -22,6 +22,10 @@ _MAX_PAUSE_S: Final = 10.0
 _STEADY_S: Final = 30.0
 
 
+class CannotStartError(Exception):
+    """What keeps a runtime from starting, and what to do about it."""
+
+
 class ExecutorLike(Protocol):
     """`pipeline.execute.Executor`."""
 

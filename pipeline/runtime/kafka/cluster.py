@@ -13,6 +13,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 
 from pipeline.ports import bus
+from pipeline.runtime.parts import CannotStartError
 from pipeline.runtime.topics import NOTICES, OWN
 
 INTENTS: Final = "intents"
@@ -29,7 +30,7 @@ _COMPACT: Final = {
 }
 
 
-class ClusterError(Exception):
+class ClusterError(CannotStartError):
     """The brokers hold something that this configuration cannot work with."""
 
 

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from aiokafka.errors import KafkaError
+
 from pipeline.model import wire
 from pipeline.model.records import Action
 from pipeline.ports import bus as topics
@@ -145,10 +147,18 @@ class KafkaRuntime:
             ClusterError: topics that cannot be worked with.
         """
         await self._producer.start()
-        tables = {changelog_of(self._cluster, role, name): FAMILIES[name] for name, role in ROLE_OF.items()}
-        width = await prepare(self._cluster, self._inputs, tables)
+        width = await self._prepared()
         self._widths = {"inputs": width, "groups": self._cluster.partitions, "single": 1}
         self.parts.start()
+
+    async def _prepared(self) -> int:
+        tables = {changelog_of(self._cluster, role, name): FAMILIES[name] for name, role in ROLE_OF.items()}
+        while True:
+            try:
+                return await prepare(self._cluster, self._inputs, tables)
+            except KafkaError as error:
+                LOG.warning("topics_not_prepared", extra={"error": repr(error)})
+                await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def stop(self, *, within_s: float = 6.0) -> None:
         """Let the executor finish what it has begun, then end all."""
