@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, TextIO
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -49,7 +50,11 @@ class View:
 
     def _story(self) -> Panel:
         return Panel(
-            Text("\n".join(self.lines)), title=f"[bold]reflexarc demo · {self.title}[/bold]", title_align="left", border_style="cyan", height=7
+            Text("\n".join(self.lines)),
+            title=f"[bold]reflexarc demo · {escape(self.title)}[/bold]",
+            title_align="left",
+            border_style="cyan",
+            height=7,
         )
 
     def _traffic(self) -> Panel:
