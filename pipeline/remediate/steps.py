@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.model.reasons import Reason, Verdict
-from pipeline.model.records import AlertState, stable_id
+from pipeline.model.records import AlertState, Ending, stable_id
 from pipeline.remediate import dispatch, follow, guards, incidents, results, verify
 from pipeline.remediate.planners import Case, Plan, Refusal
 from pipeline.remediate.plans import draft, expressions, names_of, plan, policy_of, step_of
@@ -36,6 +36,20 @@ def drive(turn: Turn, run: Run) -> Hold | None:
         return None
     if step.verb == "notify":
         return _notify(turn, run, step, names_of(entry, service))
+    if _healed(turn, run, entry):
+        text = f"{entry.alert.name} ended by its value before the next step of {run.policy}, and nothing of it is in force; no more is done."
+        turn.decide(
+            Verdict.DROP,
+            Reason.RESOLVED_BY_VALUE,
+            text,
+            {"step": run.step + 1},
+            incident_id=run.incident_id,
+            alert_id=run.alert_id,
+            policy=run.policy,
+        )
+        run.failed = False
+        follow.finish(turn, run, "its alert is over")
+        return None
     hold = _blocked(turn, run, step)
     if hold is None:
         spec, names = getattr(step, step.verb), names_of(entry, service)
@@ -56,6 +70,12 @@ def _as_ill(turn: Turn, entry: AlertEntry) -> frozenset[str]:
             found |= {alert.labels.get("version", ""), alert.labels.get("backend", "")}
     own_names = {own.labels.get("version", ""), own.labels.get("backend", ""), ""}
     return frozenset(found - own_names)
+
+
+def _healed(turn: Turn, run: Run, entry: AlertEntry) -> bool:
+    """Whether the trouble went by itself while a later rung waited. A change of the run in force may be what heals: then the ladder goes on."""
+    over = entry.alert.state is AlertState.RESOLVED and entry.alert.ended is Ending.BY_VALUE
+    return over and run.step > 0 and not any(id_ in turn.state.overrides for id_ in run.changed)
 
 
 def _key(run: Run) -> str:

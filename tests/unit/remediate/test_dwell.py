@@ -86,3 +86,18 @@ def test_the_second_rung_on_a_target_is_taken_but_if_it_fails_too_a_person_decid
     assert world.actions(effects) == []
     assert {"verify_failed", "dwell", "escalated"} <= set(world.reasons(effects))
     assert world.incident.state is IncidentState.ESCALATED
+
+
+def test_a_rung_that_waited_is_not_taken_once_the_alert_has_ended_by_itself():
+    """Simulator, seed 24: the first rung was undone, the second held; when the trouble was over, the second was taken all the same."""
+    world = Lab(book(policies=[LADDER], services=[CHECKOUT]))
+    world.tick()
+    world.observe(ROUTE, weights={"v1": 80, "v2": 20})
+    (wrong,) = world.actions(world.alert())
+    world.outcome(wrong, before={"weights": {"v1": 80, "v2": 20}})
+    (undone,) = world.actions(world.measure_for(2, "false"))
+    world.resolve()
+    effects = world.outcome(undone, before={"weights": {"v1": 85, "v2": 15}}) + world.wait(60_000)
+    assert world.actions(effects) == []
+    assert "resolved_by_value" in world.reasons(effects)
+    assert world.incident.state is IncidentState.RESOLVED
