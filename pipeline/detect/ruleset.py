@@ -62,7 +62,8 @@ class Chain:
         view = Recomputed(base, store, self.names)
         for program in self.programs:
             try:
-                results = program.results(view, at_ms)
+                # Where nothing recomputed is read, the base has the same answer, and may have it in columns.
+                results = program.results(view if program.reads.metric_names & self.names else base, at_ms)
             except EvalError:
                 continue
             for labels, value in results.items():

@@ -44,7 +44,7 @@ class RateOp(VectorOp):
         out: list[Cells] = []
         seen: Series | None = None
         for series in frame.view.select(self._matrix.selector):
-            if series.times[-1] <= after:
+            if series.newest_at_ms <= after:
                 continue
             times, values, low, high = _stretch(series, after, until)
             if seen is None and high > low:

@@ -43,18 +43,19 @@ class InstantOp(VectorOp):
         after = max(until - self._reach_ms, frame.floor_ms)
         out = []
         for series in frame.view.select(self.selector):
-            times = series.times
-            index = len(times) - 1
-            if times[index] > until:
+            index, taken = -1, series.newest_at_ms
+            if taken > until:
+                times = series.times
                 index = bisect_right(times, until) - 1
                 if index < 0:
                     continue
-            if times[index] <= after:
+                taken = times[index]
+            if taken <= after:
                 continue
             value = series.values[index]
             if value != value and is_stale(value):  # noqa: PLR0124 - per row: the cheapest test for NaN
                 continue
-            out.append((series.labels, value, times[index]))
+            out.append((series.labels, value, taken))
         return out
 
 
@@ -79,7 +80,7 @@ class RangeOp(MatrixOp):
         start, until, after = self.bounds(frame, at_ms)
         spans = []
         for series in frame.view.select(self.selector):
-            if series.times[-1] <= after:
+            if series.newest_at_ms <= after:
                 continue
             times, values = series.window(after, until)
             if times:
