@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -15,7 +16,7 @@ WIDTH = 150  # of the report where there is no terminal to ask
 NEXT = """
 next:
   reflexarc demo --play                break it yourself
-  reflexarc demo --keep                leave the directory, then: reflexarc explain last --config ...
+  {explain}
   reflexarc rules check rules/demo     the rules that did it
 """
 
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         console.width = WIDTH
     names = tuple(args.act or play.ACTS)
     if unknown := set(names) - set(play.ACTS):
-        print(f"reflexarc demo: no act {', '.join(sorted(unknown))}; there are: {', '.join(play.ACTS)}")
+        print(f"reflexarc demo: no act {', '.join(sorted(unknown))}; there are: {', '.join(play.ACTS)}", file=sys.stderr)
         return 2
     demo = play.Demo(console, names, live=console.is_terminal, seed=args.seed, keep=args.keep, picture=Path(args.svg) if args.svg else None)
     try:
@@ -58,5 +59,10 @@ def run(args: argparse.Namespace) -> int:
     elif args.json:
         Path(args.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     console.print(report.table(acts))
-    console.print(NEXT, highlight=False)
+    explain = (
+        f"reflexarc explain last --config {demo.kept}"
+        if demo.kept
+        else "reflexarc demo --keep                keep the records, for: reflexarc explain last"
+    )
+    console.print(NEXT.format(explain=explain), highlight=False, soft_wrap=True)
     return 0 if result["ok"] else 1

@@ -26,7 +26,7 @@ _STYLE: Final = {
     "applied": "bold green",
     "firing": "bold red",
 }
-_INSTANT: Final = ("_at_ms", "_until_ms")
+_FIRST_INSTANT_MS: Final = 10**12  # 2001: above is an instant, below a duration (of 31 years)
 _ENDLESS: Final = 100_000
 _LONG: Final = 80  # characters of one value
 _MANY: Final = 5  # members of a nested value
@@ -89,7 +89,7 @@ def _alert(alert: Body, since_ms: int) -> Text:
     text.append(f", fired {offset(alert['fired_at_ms'], since_ms).rstrip()}" if alert["fired_at_ms"] else f", {alert['state']}: it has not fired")
     if alert.get("ended"):
         text.append(f", {alert['ended']} {offset(alert['resolved_at_ms'], since_ms).rstrip()}")
-    for line in (alert["annotations"].get("summary") or alert["annotations"].get("description"), *alert.get("evidence", ())):
+    for line in dict.fromkeys((alert["annotations"].get("summary") or alert["annotations"].get("description"), *alert.get("evidence", ()))):
         if line:
             text.append_text(_plain(f"\n  {_cut(line, 2 * _LONG)}", "dim"))
     return text
@@ -110,7 +110,7 @@ def _decisions(same: Sequence[Body], since_ms: int) -> Text:
     if len(same) > 1:
         text.append(f"  ({len(same)} times, last {offset(last['at_ms'], since_ms).rstrip()})", style="dim")
     about = [f"policy {first['policy']}"] if first.get("policy") else []
-    details = about + [f"{name}={value_text(value, name)}" for name, value in (last.get("evidence") or {}).items()]
+    details = about + [f"{name}={value_text(value, name)}" for name, value in (last.get("evidence") or {}).items() if not _empty(value, name)]
     return text.append_text(_plain("\n  " + ", ".join(details), "dim")) if details else text
 
 
@@ -122,14 +122,14 @@ def _action(action: Body, outcome: Body | None, since_ms: int) -> Text:
     applied = f" {offset(outcome['applied_at_ms'], since_ms).rstrip()}" if outcome.get("applied_at_ms") else ""
     text.append(f"\n  {outcome['status']}{applied}", style=_STYLE.get(outcome["status"], "yellow"))
     if applied and action.get("caused_at_ms"):
-        text.append(f", {outcome['applied_at_ms'] - action['caused_at_ms']} ms after its cause")
+        text.append(f", {format_duration(outcome['applied_at_ms'] - action['caused_at_ms'])} after the signal that caused it")
     return text.append_text(_plain(f": {outcome['summary'] or outcome['error']}"))
 
 
 def value_text(value: Any, name: str = "") -> str:
     """A value in few words: instants as clocks, durations with their unit, numbers with four digits, nested values without their insides."""
     if isinstance(value, int) and not isinstance(value, bool) and name.endswith("_ms"):
-        return when(value)[11:] if name == "at_ms" or name.endswith(_INSTANT) else format_duration(value)
+        return when(value)[11:] if value >= _FIRST_INSTANT_MS else format_duration(value)
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e6 else f"{value:g}"
     if isinstance(value, Mapping):
@@ -137,6 +137,10 @@ def value_text(value: Any, name: str = "") -> str:
     if isinstance(value, list | tuple):
         return "[" + _few(map(_inner, value)) + "]"
     return _cut(str(value), _LONG)
+
+
+def _empty(value: Any, name: str) -> bool:
+    return value is None or value in ("", [], {}) or (value == 0 and name.endswith("_at_ms"))
 
 
 def _inner(value: Any, name: str = "") -> str:

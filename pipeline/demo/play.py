@@ -20,7 +20,7 @@ from pipeline.demo.journal import Journal
 from pipeline.demo.load import Load
 from pipeline.demo.release import release_canary
 from pipeline.demo.view import View
-from pipeline.demo.world import World
+from pipeline.demo.world import LOOK, World
 from pipeline.rulebook.book import RuleBook
 
 ACTS: Final = ("bad-release", "surge", "slow-site", "blind", "break-in")
@@ -45,6 +45,7 @@ class Demo:
     keep: bool = False
     picture: Path | None = None
     acts: list[Act] = field(default_factory=list)
+    kept: Path | None = None
 
     async def perform(self) -> list[Act]:
         """Play the chosen acts."""
@@ -94,6 +95,7 @@ class Demo:
     async def _scene(self) -> AsyncIterator[tuple[World, View]]:
         """The world with load on it, and the screen."""
         async with World(keep=self.keep) as world:
+            self.kept = world.directory / LOOK if self.keep else None
             load = Load(world.public_port, acts.BASE_RATE, self.seed)
             view = View(load, _book(world))
             sending: asyncio.Task[None] | None = None
@@ -135,7 +137,6 @@ class Demo:
 
 
 def _book(world: World) -> RuleBook:
-
     return load_rules(world.settings("enforce"))
 
 

@@ -26,6 +26,7 @@ from pipeline.demo.proxy import prepare
 
 RULES: Final = Path(__file__).resolve().parents[2] / "rules" / "demo"
 CONFIG: Final = RULES / "reflexarc.yaml"
+LOOK: Final = "reflexarc.yaml"  # in the directory that is kept: for `incidents` and `explain`, which need none of the demo's variables
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.02
@@ -150,7 +151,9 @@ class World:
         if self._envoy is not None:
             await _end(self._envoy, signal.SIGTERM)
         self._end_instances()
-        if not self._keep:
+        if self._keep:
+            (self.directory / LOOK).write_text("data_dir: engine\n", encoding="utf-8")
+        else:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def _end_instances(self) -> None:

@@ -64,6 +64,8 @@ def decode(data: bytes) -> records.AnyRecord:
         value: records.AnyRecord = _DECODER.decode(data)
     except (msgspec.MsgspecError, ValueError) as error:
         raise WireError(_explain(data, error)) from error
+    if value.schema_version > records.SCHEMA_VERSION:  # it fits, but a field that this version does not know may change what it means
+        raise WireError(_newer(type(value).__name__, value.schema_version))
     return value
 
 
@@ -96,5 +98,9 @@ def _explain(data: bytes, error: Exception) -> str:
     except msgspec.MsgspecError:
         return f"not a record: {error}"
     if head.schema_version > records.SCHEMA_VERSION:
-        return f"{head.type} has schema version {head.schema_version}; this version reads up to {records.SCHEMA_VERSION}: update this worker first"
+        return _newer(head.type, head.schema_version)
     return f"{head.type or 'record without type'}: {error}"
+
+
+def _newer(kind: str, version: int) -> str:
+    return f"{kind} has schema version {version}; this version reads up to {records.SCHEMA_VERSION}: update this worker first"

@@ -26,7 +26,7 @@ incident incident-1
 │         policy bad-release
 └── what was done
     └── 22:13:20.125 +125ms   shift_traffic edge://route/checkout -> {weights: {v1: 100, v2: 0}} (policy bad-release, id action-1)
-          applied 22:13:20.140 +140ms, 40 ms after its cause: weights v1 80 -> 100, v2 20 -> 0
+          applied 22:13:20.140 +140ms, 40ms after the signal that caused it: weights v1 80 -> 100, v2 20 -> 0
 """
 
 
