@@ -15,6 +15,7 @@ from pipeline.app.whole import ROLES, App
 from pipeline.runtime.faults import VARIABLE, FaultError
 from pipeline.runtime.lock import AlreadyRunningError
 from pipeline.runtime.parts import CannotStartError
+from pipeline.runtime.sqlite_log import NewerFileError
 
 STOP_S: Final = 10.0
 
@@ -25,7 +26,7 @@ async def run(path: Path, *, roles: Sequence[str] = ROLES, log_format: str = "te
         settings = load_config(path, environment=environment)
         rules = load_rules(settings)
         app = App(settings, rules, roles, fault=(environment or os.environ).get(VARIABLE, ""), log_format=log_format)
-    except (SettingsError, AlreadyRunningError, FaultError) as error:
+    except (SettingsError, AlreadyRunningError, FaultError, NewerFileError) as error:
         sys.stderr.write(f"reflexarc: {error}\n")
         return 1
     return await _live(app)

@@ -21,6 +21,7 @@ from pipeline.ports.clock import Clock
 
 Durability = Literal["process", "full"]
 PARTITION: Final = 0
+SCHEMA_VERSION: Final = 1
 _BUSY_MS: Final = 10_000
 _TRIM_ROWS: Final = 1000
 
@@ -39,6 +40,10 @@ CREATE INDEX IF NOT EXISTS intents_open ON intents (accepted_at_ms) WHERE finish
 """
 
 
+class NewerFileError(Exception):
+    """The file holds what this version cannot read."""
+
+
 class SqliteLog:
     """One connection to the file. Used from one thread; other processes may have their own."""
 
@@ -49,8 +54,17 @@ class SqliteLog:
         self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
+        self._check_version()
         self._db.executescript(_SCHEMA)
         self._topic_ids: dict[str, int] = {}
+
+    def _check_version(self) -> None:
+        found = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        if found > SCHEMA_VERSION:
+            self._db.close()
+            raise NewerFileError(f"{self.path} was written by a newer version (schema {found}): update this one first")
+        if found < SCHEMA_VERSION:
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     # --- writing ---------------------------------------------------------------------------------------------------------------------
 

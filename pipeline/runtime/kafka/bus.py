@@ -13,7 +13,7 @@ from pipeline.ports.bus import BusRecord, OutRecord
 from pipeline.runtime.kafka.cluster import Cluster
 from pipeline.runtime.kafka.producer import Message, Producer
 
-FETCH_WAIT_MS: Final = 20
+FETCH_WAIT_MS: Final = 10
 _POLL_MS: Final = 200
 
 

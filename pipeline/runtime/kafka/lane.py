@@ -26,12 +26,13 @@ from pipeline.ports.clock import Clock
 from pipeline.ports.execution import FaultPoint
 from pipeline.ports.stage import Rewinding, Stage, StepResult
 from pipeline.runtime.faults import POINTS
-from pipeline.runtime.parts import Meter, Work
+from pipeline.runtime.parts import CannotStartError, Meter, Work
 from pipeline.runtime.stages import dead_letter
 
 LOG: Final = logging.getLogger(__name__)
 STEP_KEY: Final = "step"
 STATE_KEY: Final = "state:"
+SCHEMA_VERSION: Final = 1
 _MAX_WAIT_MS: Final = 1000
 _FULL: Final = 5000
 BATCH: Final = 500
@@ -43,6 +44,7 @@ class Step(msgspec.Struct, frozen=True):
     applied: dict[str, int]
     states: dict[str, bytes | None]
     outbox: list[tuple[str, str, bytes]]
+    schema_version: int = SCHEMA_VERSION
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -129,6 +131,8 @@ class Lane:
         states: dict[str, bytes | None] = {key.removeprefix(STATE_KEY): value for key, value in stored.items() if key.startswith(STATE_KEY)}
         if STEP_KEY in stored:
             step = _DECODER.decode(stored[STEP_KEY])
+            if step.schema_version > SCHEMA_VERSION:
+                raise CannotStartError(f"{stage.name}'s state was written by a newer version ({step.schema_version}): update this worker first")
             states |= step.states
             for topic, offset in step.applied.items():
                 self._applied[topic] = max(self._applied.get(topic, -1), offset)

@@ -4,7 +4,7 @@
 - What is fetched of a paused partition is read again later, and a fetch never asks for all partitions by mistake.
 - Only what the lanes have finished is committed. Faust's own book-keeping treats a gap in offsets, and messages that a rebalance made it skip, as
   done, and can commit past messages that are still to be processed.
-- `fetch_max_wait_ms` is 20, not 1500: while a fetch waits for quiet partitions, no new data of the others is asked for.
+- `fetch_max_wait_ms` is 10, not 1500: while a fetch waits for quiet partitions, no new data of the others is asked for.
 - Fetches are large enough for a burst.
 """
 

@@ -1,5 +1,6 @@
 """Intents and the log's upkeep, in the same file as the bus."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from pipeline.ports.bus import OutRecord
 from pipeline.ports.execution import Intent
 from pipeline.runtime.intents import SqliteIntents, decode_intent, encode_intent
 from pipeline.runtime.sqlite_bus import SqliteBus
-from pipeline.runtime.sqlite_log import SqliteLog
+from pipeline.runtime.sqlite_log import NewerFileError, SqliteLog
 from tests.fakes.clock import FakeClock
 from tests.fakes.machines import action
 
@@ -84,3 +85,13 @@ def test_a_finished_intent_reads_back_whole():
     one = action("a", "checkout", 1)
     for intent in (Intent(action=one), Intent(action=one, change={"after": {"replicas": 2}}), Intent(action=one, outcome=outcome(one.id))):
         assert decode_intent(encode_intent(intent)) == intent
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path, clock: FakeClock):
+    path = tmp_path / "newer.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(NewerFileError, match="newer version"):
+        SqliteLog(path, clock)
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)

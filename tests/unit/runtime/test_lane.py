@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline.model import wire
@@ -13,6 +14,7 @@ from pipeline.ports.bus import BusRecord, OutRecord
 from pipeline.runtime.clock import SystemClock
 from pipeline.runtime.detect_stage import DetectStage, Input
 from pipeline.runtime.kafka.lane import Lane, Offered, Surroundings
+from pipeline.runtime.parts import CannotStartError
 from pipeline.runtime.stages import RemediateStage
 from pipeline.signals import DecodeError, decode
 from tests.fakes.machines import FakeDetector, FakeRemediator, fact
@@ -183,3 +185,10 @@ async def test_states_of_several_keys_come_back_as_the_newest_step_left_them():
     await Life(broker, make).run(BusRecord(bus.FACTS, 0, 4, "a", wire.encode(fact("f4", NOW, "a")), NOW))
     assert broker.table["state:a"] == b'["AlertFact", "AlertFact", "AlertFact"]'
     assert broker.table["state:b"] == b'["AlertFact"]'
+
+
+async def test_a_state_of_a_newer_version_is_refused():
+    broker = Broker()
+    broker.table["step"] = msgspec.msgpack.encode({"applied": {}, "states": {}, "outbox": [], "schema_version": 99})
+    with pytest.raises(CannotStartError, match="newer version"):
+        await Lane(detecting(broker, []), Surroundings(broker, broker.publish, broker.committed, broker.rewind, SystemClock(), broker.fault)).run()
