@@ -36,9 +36,9 @@ def pairs_of(seeds: range, jobs: int, one: Callable[[int], Pair] = run) -> list[
         for pair in pool.imap(one, seeds, chunksize=4):
             done.append(pair)
             if pair.harmed or pair.violations:
-                print("\r" + describe(pair), file=sys.stderr, flush=True)
-            if sys.stderr.isatty():
-                print(f"\r{len(done)} of {len(seeds)}", end="", file=sys.stderr, flush=True)
+                print(describe(pair), file=sys.stderr, flush=True)
+            if len(done) % 50 == 0:
+                print(f"{len(done)} of {len(seeds)}", file=sys.stderr, flush=True)
         return done
 
 
