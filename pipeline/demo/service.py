@@ -145,11 +145,11 @@ class Service:
             if mtime_ns == self._control_mtime_ns:
                 return
             asked: dict[str, Any] = json.loads(self.control.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return  # the file is moved in as a whole; a missing one means no faults yet
+            mine = asked.get(self.version, {}) | asked.get(f"site:{self.site}", {})
+            self.faults = Faults(**mine, report=asked.get("report", True))
+        except (OSError, ValueError, TypeError, AttributeError):
+            return  # the file is moved in as a whole; a missing one means no faults yet, and one that says something else changes nothing
         self._control_mtime_ns = mtime_ns
-        mine = asked.get(self.version, {}) | asked.get(f"site:{self.site}", {})
-        self.faults = Faults(**mine, report=asked.get("report", True))
 
     async def _report(self) -> None:
         while True:

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from pipeline.demo.load import burst
 from pipeline.demo.service import QUEUE_LIMIT
 from tests.rigs.process import free_port
@@ -113,10 +111,12 @@ async def test_load_beyond_the_queue_is_shed_and_metrics_say_what_happened(tmp_p
         assert len(instance.reports) == silent_since
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]"])
-async def test_a_control_file_that_is_none_changes_nothing(tmp_path: Path, text: str):
+async def test_a_control_file_that_is_none_changes_nothing_and_the_next_one_is_obeyed(tmp_path: Path):
     async with running(tmp_path) as instance:
-        (tmp_path / "control.json").write_text(text)
-        seen = len(instance.reports)
-        await until(lambda: len(instance.reports) >= seen + 8)
-        assert await instance.get() == 200
+        for text in ("", "{", "[]", "5", '{"v2": 3}', '{"v2": {"unknown": 1}}'):
+            (tmp_path / "control.json").write_text(text)
+            seen = len(instance.reports)
+            await until(lambda seen=seen: len(instance.reports) > seen)
+            assert await instance.get() == 200
+        instance.control(v2={"error_ratio": 1.0})
+        await until_status(instance, 500)
