@@ -47,7 +47,8 @@ def drive(turn: Turn, run: Run) -> Hold | None:
             alert_id=run.alert_id,
             policy=run.policy,
         )
-        run.failed = False
+        undone = {done.action.reverts for done in turn.state.done.values()}
+        run.failed = run.failed and not undone.issuperset(run.changed)  # a step that failed and was not undone is a person's to know
         follow.finish(turn, run, "its alert is over")
         return None
     hold = _blocked(turn, run, step)

@@ -101,3 +101,20 @@ def test_a_rung_that_waited_is_not_taken_once_the_alert_has_ended_by_itself():
     assert world.actions(effects) == []
     assert "resolved_by_value" in world.reasons(effects)
     assert world.incident.state is IncidentState.RESOLVED
+
+
+def test_a_step_that_failed_and_cannot_be_undone_is_told_even_if_the_alert_ends_by_itself():
+    """Simulator, seed 197: a restart did not help, the next rung was held, the trouble went away; nobody heard of the failed restart."""
+    steps = [{"restart": {"target": "shop://workload/checkout-v2"}, "verify": HELPED, "on_failure": "next"}, LADDER["steps"][1]]
+    world = Lab(book(policies=[{**LADDER, "when": {"alertname": "CheckoutErrors", "version": "v2"}, "steps": steps}], services=[CHECKOUT]))
+    world.tick()
+    world.observe(ROUTE, weights={"v1": 80, "v2": 20})
+    world.alert(labels={"version": "v1"}, value=0.5)
+    (restart,) = world.actions(world.alert(value=0.5))
+    world.outcome(restart, before={"restart_key": ""})
+    assert world.reasons(world.measure_for(2, "false"))[-1] == "no_headroom"
+    world.resolve()
+    world.resolve(labels={"version": "v1"})
+    effects = world.wait(60_000)
+    assert {"resolved_by_value", "escalated"} <= set(world.reasons(effects))
+    assert world.incident.state is IncidentState.RESOLVED
