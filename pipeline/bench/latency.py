@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from pipeline.app import load_config, load_rules, open_bus
 from pipeline.app.whole import App
+from pipeline.model.wire import finite
 from pipeline.ports.bus import Bus, OutRecord
 
 TICK_S: Final = 0.01
@@ -52,9 +53,9 @@ class Latencies:
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
         return {
-            "p50_ms": self.percentile(0.5),
-            "p90_ms": self.percentile(0.9),
-            "p99_ms": self.percentile(0.99),
+            "p50_ms": finite(self.percentile(0.5)),
+            "p90_ms": finite(self.percentile(0.9)),
+            "p99_ms": finite(self.percentile(0.99)),
             "max_ms": max(self.ms, default=None),
             "measured": len(self.ms),
             "missing": self.missing,

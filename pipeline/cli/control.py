@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import getpass
+import logging
 import socket
 import time
 from collections.abc import Mapping
@@ -47,7 +48,9 @@ def run_pause(args: argparse.Namespace) -> int:
 
     pause(data_dir(config_path(args.config)), by=identity(), why=args.reason, at_ms=_now_ms())
     heard = _announce(args, "pause", {"reason": args.reason})
-    return _report(args, {"paused": True, "announced": heard}, "paused: nothing is applied from now on; end it with `reflexarc resume`")
+    return _report(
+        args, {"paused": True, "announced": heard}, f"paused: nothing is applied from now on{_untold(heard)}; end it with `reflexarc resume`"
+    )
 
 
 def run_resume(args: argparse.Namespace) -> int:
@@ -56,7 +59,9 @@ def run_resume(args: argparse.Namespace) -> int:
 
     was_paused = resume(data_dir(config_path(args.config)))
     heard = _announce(args, "resume", {})
-    code = _report(args, {"paused": False, "was_paused": was_paused, "announced": heard}, "resumed" if was_paused else "it was not paused")
+    code = _report(
+        args, {"paused": False, "was_paused": was_paused, "announced": heard}, f"resumed{_untold(heard)}" if was_paused else "it was not paused"
+    )
     return code if was_paused else 1
 
 
@@ -130,11 +135,16 @@ def _announce(args: argparse.Namespace, kind: str, more: Mapping[str, Any], *, g
         finally:
             await bus.close()
 
+    logging.basicConfig(handlers=[logging.NullHandler()])  # what clients log about a bus that is away is summed up in one word
     try:
         asyncio.run(asyncio.wait_for(publish(), ANNOUNCE_SECONDS))
     except Exception:  # noqa: BLE001 - a wrong configuration or whatever the bus has: the answer is that nobody was told
         return False
     return True
+
+
+def _untold(heard: bool) -> str:
+    return "" if heard else " (the bus could not be told; the switch works without it)"
 
 
 def _report(args: argparse.Namespace, value: Mapping[str, Any], text: str) -> int:
