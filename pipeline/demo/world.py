@@ -131,11 +131,15 @@ class World:
             lambda: endpoints.exists() and endpoints.read_text(encoding="utf-8").count('"ready": true') >= INSTANCES, START_SECONDS
         ):
             raise WorldError(f"the service instances are not ready after {START_SECONDS:.0f} s:\n{self._last_words()}")
+        # Ask the proxy's admin side first: a request that finds no instance yet would be an error that the rules see.
+        await self._wait(
+            f"http://127.0.0.1:{self.admin_port}/clusters", self._envoy, "the proxy's list of instances", shows="checkout-v1::127.0.0.1:"
+        )
         await self._wait(f"http://127.0.0.1:{self.public_port}/checkout", self._envoy, "the checkout service behind the proxy")
 
-    async def _wait(self, url: str, process: asyncio.subprocess.Process | None, what: str) -> None:
+    async def _wait(self, url: str, process: asyncio.subprocess.Process | None, what: str, *, shows: str = "") -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not await asyncio.to_thread(_answers, url):
+        while not await asyncio.to_thread(_answers, url, shows):
             if process is not None and process.returncode is not None:
                 raise WorldError(f"{what} ended with exit code {process.returncode}:\n{self._last_words()}")
             if time.monotonic() > deadline:
@@ -186,10 +190,10 @@ async def _end(process: asyncio.subprocess.Process, how: signal.Signals) -> None
         await process.wait()
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, shows: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310 - our own loopback address
-            return bool(answer.status == 200)
+            return answer.status == 200 and shows.encode() in answer.read()
     except (urllib.error.URLError, OSError):
         return False
 
