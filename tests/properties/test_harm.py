@@ -7,7 +7,7 @@ from statistics import median
 import pytest
 
 from tests.simulator.__main__ import describe, pairs_of, ratio
-from tests.simulator.run import Pair, Simulation
+from tests.simulator.run import Pair, Simulation, run
 from tests.simulator.scenario import scenario
 
 SEEDS = range(60)
@@ -36,6 +36,19 @@ def test_the_engine_acts_in_enforce_and_only_there(pairs: list[Pair]) -> None:
     operators = {pair.scenario.seed for pair in pairs if any(one.what in {"weights", "replicas"} for one in pair.scenario.happenings)}
     assert {pair.scenario.seed for pair in pairs if pair.observe.actions} <= operators
     assert sum(1 for pair in pairs if pair.enforce.actions) > len(pairs) / 2
+
+
+KNOWN = {
+    573: "load peaks make the canary shed, which passes for a bad release: its replicas are taken out, and the next peak is too much for the rest",
+    855: "the same as 573",
+    843: "with the engine's clock 2 s ahead demand is understated, a whole surge is moved to a site without room, and that is told but not undone",
+}
+
+
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=pytest.mark.xfail(reason=why, strict=True)) for seed, why in KNOWN.items()])
+def test_scenarios_in_which_the_engine_is_known_to_do_harm(seed: int) -> None:
+    pair = run(seed)
+    assert not pair.harmed, describe(pair)
 
 
 def test_a_seed_gives_the_same_run_again() -> None:
