@@ -56,7 +56,7 @@ def cluster_of(settings: Settings) -> Cluster | None:
 
 def open_sqlite_bus(settings: Settings, clock: Clock | None = None) -> SqliteBus:
     """The embedded bus."""
-    return SqliteBus(SqliteLog(settings.data_dir / BUS_FILE, clock or SystemClock()))
+    return SqliteBus(SqliteLog(settings.data_dir / BUS_FILE, clock or SystemClock(), durability=settings.config.durability))
 
 
 async def open_store(settings: Settings, clock: Clock | None = None) -> RecordStore:

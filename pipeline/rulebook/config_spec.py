@@ -251,6 +251,7 @@ class Config(Spec):
     kafka: Kafka | None = None
     elasticsearch: ElasticSearch | None = None
     data_dir: str = ".reflexarc"
+    durability: Literal["process", "full"] = "process"  # of the embedded bus: survives kill -9, or a power cut too
     receivers: dict[str, Receiver] = Field(default_factory=dict)
     defaults: Defaults = Defaults()
     detect: Detect = Detect()
