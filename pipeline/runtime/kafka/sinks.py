@@ -34,9 +34,10 @@ def group_consumer(cluster: Cluster, role: str) -> AIOKafkaConsumer:
 class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """Notes what was assigned; `gained` and `lost` are called by the sink's loop, between two batches, and right at the loss."""
 
-    def __init__(self, gained: Callable[[set[int]], Awaitable[None]], lost: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, gained: Callable[[set[int]], Awaitable[None]] | None = None, lost: Callable[[], Awaitable[None]] | None = None) -> None:
         self._gained, self._lost = gained, lost
         self._news: set[int] | None = None
+        self.known = False  # whether the group has said what is ours; it may be nothing
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Called inside the rebalance, so it only notes."""
@@ -44,20 +45,25 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - aiokafka's shape
         """Everything is revoked at every rebalance."""
-        await self._lost()
+        if self._lost is not None:
+            await self._lost()
 
     async def settle(self) -> None:
         """Tell of an assignment that is new."""
         news, self._news = self._news, None
-        if news is not None:
+        if news is None:
+            return
+        if self._gained is not None:
             await self._gained(news)
+        self.known = True
 
 
 class Sink:
     """Hands records to `take` and commits what it has returned from; at least once. `ownership` hears of partitions before their first record."""
 
     def __init__(self, cluster: Cluster, role: str, inputs: Sequence[str], take: Take, *, ownership: Ownership | None = None) -> None:
-        self._cluster, self.role, self.inputs, self._take, self._ownership = cluster, role, tuple(inputs), take, ownership
+        self._cluster, self.role, self.inputs, self._take = cluster, role, tuple(inputs), take
+        self._ownership = ownership or Ownership()
         self._consumer: AIOKafkaConsumer | None = None
         self.ready = False
 
@@ -79,9 +85,8 @@ class Sink:
         try:
             while True:
                 found: Mapping[TopicPartition, list[Any]] = await consumer.getmany(timeout_ms=_POLL_MS)
-                if self._ownership is not None:
-                    await self._ownership.settle()
-                self.ready = self.ready or bool(consumer.assignment())
+                await self._ownership.settle()
+                self.ready = self._ownership.known
                 for tp, records in found.items():
                     await self._take([bus_record(self._cluster, record) for record in records])
                     done[tp] = records[-1].offset + 1

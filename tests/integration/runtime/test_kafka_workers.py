@@ -97,6 +97,28 @@ async def test_groups_are_shared_and_a_dead_workers_groups_go_on_where_they_were
     assert lanes(one) == PARTITIONS
 
 
+async def test_a_worker_without_a_partition_is_ready_and_takes_over(kafka_bootstrap: str, unique: str, tmp_path: Path):
+    runtimes = []
+    for name in ("one", "two"):
+        where = Cluster(bootstrap=(kafka_bootstrap,), prefix=f"{unique}.", partitions=1, instance_id=name)
+        runtimes.append(worker(where, tmp_path / name))
+        runtimes[-1].add_notifier({})
+        await runtimes[-1].start()
+    one, other = runtimes
+    try:
+        await until(lambda: lanes(one) + lanes(other) == 1 and not one.unready and not other.unready)
+        busy, idle = (one, other) if lanes(one) else (other, one)
+        await say(busy, "first")
+        await proposals(busy, {f"{group}/1" for group in GROUPS})
+        await busy.stop()
+        await say(idle, "second")
+        found = await proposals(idle, {f"{group}/2" for group in GROUPS})
+        assert set(found) == {f"{group}/{count}" for group in GROUPS for count in (1, 2)}
+    finally:
+        for runtime in runtimes:
+            await runtime.stop()
+
+
 async def test_a_command_without_a_group_reaches_every_partition(kafka_bootstrap: str, unique: str):
     where = cluster(kafka_bootstrap, unique, "one")
     await prepare(where, (), {})
