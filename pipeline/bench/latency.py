@@ -23,6 +23,7 @@ TICK_S: Final = 0.01
 WARM_S: Final = 3.0
 GRACE_S: Final = 5.0
 THRESHOLD: Final = 100.0
+FAULT_S: Final = 2.0  # how long a service stays over its threshold
 CALM: Final = 300  # series of the background; the rule reads them too, and they never go over
 
 
@@ -92,7 +93,10 @@ async def _load(plan: Plan, bus: Bus, directory: Path) -> Latencies:
         if elapsed - WARM_S >= fault / plan.faults_per_s:
             sent_at_ms[fault] = _now_ms()
             await bus.publish([_sample(f"s{fault}", 2 * THRESHOLD)])
-            fault, samples = fault + 1, samples + 1
+            over = fault - int(FAULT_S * plan.faults_per_s)  # this one has lasted long enough
+            if over >= 0:
+                await bus.publish([_sample(f"s{over}", 1.0)])
+            fault, samples = fault + 1, samples + 1 + (over >= 0)
         await asyncio.sleep(TICK_S)
     seconds = time.monotonic() - started
     await asyncio.sleep(GRACE_S)
