@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -84,13 +85,13 @@ class Worker:
         cluster: Cluster,
         role: str,
         specs: Sequence[StageSpec],
-        producer: Producer,
+        producers: Mapping[str, Producer],
         *,
         data_dir: Path,
         widths: Mapping[str, int],
         around: Callable[..., Surroundings],
     ) -> None:
-        self._cluster, self._role, self._specs, self._producer, self._around = cluster, role, list(specs), producer, around
+        self._cluster, self._role, self._specs, self._producers, self._around = cluster, role, list(specs), producers, around
         self._data_dir = data_dir / "faust"
         self._app = self._new_app()
         self._tables = {
@@ -180,10 +181,14 @@ class Worker:
     # --- lanes -----------------------------------------------------------------------------------------------------------------------
 
     def _start_lane(self, spec: StageSpec, partition: int) -> None:
-        shelf = TableShelf(self._tables[spec.name], changelog_of(self._cluster, self._role, spec.name), partition, self._producer)
+        producer = self._producers[spec.name]
+        shelf = TableShelf(self._tables[spec.name], changelog_of(self._cluster, self._role, spec.name), partition, producer)
         rewinder = Rewinder(self._cluster, self._cluster.group(self._role), spec.inputs, spec.rewound, partition)
         owns = self._owner(spec, partition)
-        lane = Lane(lambda: spec.make(owns), self._around(shelf=shelf, publish=self._publish, committed=rewinder.committed, rewind=rewinder.rewind))
+        lane = Lane(
+            lambda: spec.make(owns),
+            self._around(shelf=shelf, publish=partial(self._publish, producer), committed=rewinder.committed, rewind=rewinder.rewind),
+        )
         self._lanes[spec.name, partition] = lane
         task = asyncio.create_task(lane.run(), name=f"{spec.name}/{partition}")
         self._tasks.add(task)
@@ -194,9 +199,9 @@ class Worker:
             return lambda _group: True
         return lambda group: partition_of(group, self._cluster.partitions) == partition
 
-    async def _publish(self, records: Sequence[OutRecord]) -> None:
+    async def _publish(self, producer: Producer, records: Sequence[OutRecord]) -> None:
         if records:
-            await self._producer.send(messages_of(self._cluster, records))
+            await producer.send(messages_of(self._cluster, records))
 
     def _lane_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
