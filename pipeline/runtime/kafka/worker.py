@@ -7,6 +7,7 @@ a recovery to the next rebalance. When anything fails for good the whole app is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
@@ -26,6 +27,9 @@ from pipeline.runtime.kafka.transport import Transport
 from pipeline.runtime.parts import MakeStage
 
 LOG: Final = logging.getLogger(__name__)
+_STOP_S: Final = 5.0
+_WATCH_S: Final = 5.0
+_MAX_DOWN_S: Final = 120.0
 
 
 class StageSpec(NamedTuple):
@@ -125,17 +129,31 @@ class Worker:
         """
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._app.finalize()
+        watching, ended = asyncio.create_task(self._watch()), asyncio.create_task(self._ended())
         try:
             await self._app.start()
-            ended = asyncio.ensure_future(self._app.wait_until_stopped())
             await asyncio.wait({ended, self._failed}, return_when=asyncio.FIRST_COMPLETED)
-            ended.cancel()
             if self._failed.done():
                 self._failed.result()
             raise WorkerError(f"the Faust app of role {self._role} ended: {self._app.crash_reason!r}")
         finally:
+            watching.cancel()
+            ended.cancel()
             await self._end_lanes()
-            await self._app.stop()
+            with contextlib.suppress(TimeoutError):  # what it holds is durable; a new app takes over
+                await asyncio.wait_for(self._app.stop(), _STOP_S)
+
+    async def _ended(self) -> None:
+        """Return when the app, once started, has stopped by itself."""
+        await self._app.wait_until_stopped()
+
+    async def _watch(self) -> None:
+        """An app that neither recovers nor fails is started anew."""
+        down_s = 0.0
+        while down_s < _MAX_DOWN_S:
+            await asyncio.sleep(_WATCH_S)
+            down_s = 0.0 if self._recovered else down_s + _WATCH_S
+        self._fail(WorkerError(f"role {self._role} had no partitions for {_MAX_DOWN_S:g} s"))
 
     # --- Faust calls these -----------------------------------------------------------------------------------------------------------
 
