@@ -124,8 +124,8 @@ async def slow_site(stage: Stage) -> Act:
     stage.world.break_things(**{"site:a": {"dead": True}})
     over = await _expect_action(stage, act, "fail_over", 12.0)
     if over is not None:
-        first = stage.journal.applied(act.injected_at_ms, "scale", "fail_over")[0]
-        act.action_applied_after_ms = first[1].applied_at_ms - act.injected_at_ms
+        first = next(outcome for action, outcome in stage.journal.applied(act.injected_at_ms) if action.policy == over[0].policy)
+        act.action_applied_after_ms = first.applied_at_ms - act.injected_at_ms
         stage.say(f"failed over: {over[1].summary}")
         await asyncio.sleep(2.0)
         act.verified_after_ms = await _until_fast(stage, act)
@@ -205,7 +205,9 @@ def _end(stage: Stage, act: Act) -> Act:
 
 
 async def _expect_action(stage: Stage, act: Act, verb: str, timeout_seconds: float) -> tuple[Action, Outcome] | None:
-    pair = await stage.journal.until(lambda: _first(stage.journal.applied(act.injected_at_ms, verb)), timeout_seconds)
+    pair = await stage.journal.until(
+        lambda: _first(pair for pair in stage.journal.applied(act.injected_at_ms, verb) if pair[0].at_ms >= act.injected_at_ms), timeout_seconds
+    )
     if pair is None:
         act.missing.append(f"no {verb} was applied within {timeout_seconds:.0f} s")
     elif act.action_applied_after_ms is None:
