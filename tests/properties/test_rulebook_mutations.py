@@ -8,8 +8,56 @@ from pipeline.rulebook.load import load_rulebook
 from pipeline.rulebook.problems import Problem
 from tests.unit.rulebook.samples import CONFIG, POLICIES, RULES, SECRETS, SIGMA
 
-SNIPPETS = ["", " ", "\n", "\t", ":", ": ", "- ", "{", "}", "[", "]", '"', "'", "&a", "*a", "<<: ", "|\n", ">\n", "{{", "}}", "${", "${env:X}", "#", "!!int ", "~"]
-SNIPPETS += ["null", "-1", "0x", "1e999", ".nan", "true", "[]", "{}", "\x00", "\u2028", "\ud83d\ude00", "é", "---\n", "...\n", "%", "@", "`", "?", "=", "5 m", "99999999999999999999"]
+SNIPPETS = [
+    "",
+    " ",
+    "\n",
+    "\t",
+    ":",
+    ": ",
+    "- ",
+    "{",
+    "}",
+    "[",
+    "]",
+    '"',
+    "'",
+    "&a",
+    "*a",
+    "<<: ",
+    "|\n",
+    ">\n",
+    "{{",
+    "}}",
+    "${",
+    "${env:X}",
+    "#",
+    "!!int ",
+    "~",
+]
+SNIPPETS += [
+    "null",
+    "-1",
+    "0x",
+    "1e999",
+    ".nan",
+    "true",
+    "[]",
+    "{}",
+    "\x00",
+    "\u2028",
+    "\ud83d\ude00",
+    "é",
+    "---\n",
+    "...\n",
+    "%",
+    "@",
+    "`",
+    "?",
+    "=",
+    "5 m",
+    "99999999999999999999",
+]
 MUTATION = st.tuples(st.floats(0, 1), st.integers(0, 12), st.one_of(st.sampled_from(SNIPPETS), st.text(max_size=4)))
 
 
