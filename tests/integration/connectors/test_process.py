@@ -76,7 +76,8 @@ async def test_following_starts_what_is_wanted_and_says_where_it_serves(folder: 
         assert endpoints is not None
         assert {(one.workload, one.service, one.site, one.version, one.ready) for one in endpoints} == {("shop", "shop", "a", "v1", True)}
         answers = [await get(f"http://{one.address}:{one.port}/") for one in endpoints]
-        assert {(one["version"], one["instance"]) for one in answers} == {("v1", "shop-1"), ("v1", "shop-2")}
+        assert [one["version"] for one in answers] == ["v1", "v1"]
+        assert len({one["instance"] for one in answers}) == 2  # not their numbers: one may have lost its port to another program and been replaced
 
 
 async def test_an_instance_that_dies_is_replaced_and_leaves_the_endpoints_at_once(folder: Path) -> None:
