@@ -16,15 +16,15 @@ from connectors.process.state import State
 from pipeline.model.target import Target
 from pipeline.ports.connector import Observed
 from pipeline.runtime.clock import SystemClock
-from tests.rigs.process import free_port
+from tests.rigs.process import free_block
 
 SERVICE = Path(__file__).with_name("http_service.py")
 
 
 def workload(**changes: Any) -> dict[str, Any]:
     """Settings of one workload; `ready_after` delays its readiness."""
-    first = free_port()
-    last = min(first + 19, 65_535)
+    first = free_block(20)
+    last = first + 19
     command = [sys.executable, "-S", "-E", str(SERVICE), "--port", "{port}", "--version", "{version}", "--instance", "{instance}"]
     command += ["--ready-after", str(changes.pop("ready_after", 0))]
     given = {"service": "shop", "site": "a", "command": command, "version": "v1", "replicas": 2, "ports": f"{first}-{last}"}

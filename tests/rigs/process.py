@@ -7,6 +7,7 @@ process, and kills the daemon's own process group on end of file. Only groups th
 import atexit
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -28,6 +29,17 @@ def free_port() -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def free_block(size: int) -> int:
+    """The first of `size` neighbouring loopback ports that nobody uses now, below those that the system gives to outgoing connections."""
+    start = random.randrange(10_000, 20_000)
+    for first in (*range(start, 20_000, size), *range(10_000, start, size)):
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
+            for port in range(first, first + size):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+    raise OSError(f"no {size} free neighbouring ports between 10000 and 20000")
 
 
 class StartError(Exception):
